@@ -1,0 +1,1 @@
+"""Whole models: the cut network is the masked original."""

@@ -1,0 +1,1 @@
+"""The zoo: small models of many architectures, written as their users write them."""
