@@ -1,0 +1,1 @@
+"""Grows a trained neural network small enough for the hardware it must live in, and proves it."""

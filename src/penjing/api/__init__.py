@@ -1,0 +1,1 @@
+"""The few verbs a user calls."""

@@ -1,0 +1,1 @@
+"""The command line: every command prints what a verb of the API returns."""

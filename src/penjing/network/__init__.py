@@ -1,0 +1,1 @@
+"""From a model to its operator graph, its tensors and its axes."""

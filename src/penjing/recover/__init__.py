@@ -1,0 +1,1 @@
+"""Getting accuracy back: re-estimation, reconstruction, fine-tuning, distillation."""

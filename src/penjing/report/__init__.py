@@ -1,0 +1,1 @@
+"""What a run found, drawn from its records; nothing is computed again."""

@@ -1,0 +1,1 @@
+"""The loop: run directories, measure and adjust, resume."""
