@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# One thread to a process: two test workers share the machine's cores, and timings repeat.
-export OMP_NUM_THREADS ?= 1
+# Two test workers share the cores: one thread to a process.
+test nightly: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format nightly bench docs clean

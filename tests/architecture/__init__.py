@@ -1,0 +1,1 @@
+"""The shape of the package itself: imports, names, what loads when."""
