@@ -27,7 +27,7 @@ OPTIONAL = {
 }
 CPU_SECONDS = 1.0
 
-# torch is what every user has loaded already; what it loads itself, and how long that takes, is not our doing.
+# torch is what every user has loaded already: what it loads, and how long that takes, is not our doing.
 PROBE = """
 import json, sys, time
 import torch
