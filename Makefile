@@ -56,7 +56,7 @@ bench: $(VENV)/.bench ## every benchmark, each writing its JSON into benchmarks/
 	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "$$script"; $(BIN)/python $$script; done
 
 docs: $(VENV)/.docs ## the documentation, into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove everything that the targets made, runs aside
 	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
