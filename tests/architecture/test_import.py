@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import chain
 
 import pytest
 
@@ -47,7 +48,7 @@ def probe() -> tuple[float, set[str]]:
 
 @pytest.fixture(scope="module")
 def imported() -> tuple[float, set[str]]:
-    return min((probe() for _ in range(3)), key=lambda answer: answer[0])
+    return probe()
 
 
 def test_import_loads_no_optional_framework(imported: tuple[float, set[str]]) -> None:
@@ -57,4 +58,5 @@ def test_import_loads_no_optional_framework(imported: tuple[float, set[str]]) ->
 
 
 def test_import_is_quick(imported: tuple[float, set[str]]) -> None:
-    assert imported[0] < CPU_SECONDS
+    again = (probe()[0] for _ in range(2))
+    assert any(seconds < CPU_SECONDS for seconds in chain([imported[0]], again))
