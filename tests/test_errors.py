@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import doctest
 import inspect
 import json
@@ -13,7 +14,7 @@ from penjing import errors
 from penjing.errors import PenjingError
 
 ROOT = Path(__file__).parents[1]
-CODE = re.compile(r"\bPJ[0-9]{3}\b")
+CODE = re.compile(r"PJ[0-9]{3}")
 
 
 def full() -> PenjingError:
@@ -83,9 +84,11 @@ def documented() -> list[str]:
 
 
 def raised() -> set[str]:
+    """Every string of the package, docstrings and texts aside, that is a code and nothing else."""
     package = Path(inspect.getfile(errors)).parent
-    modules = [path for path in package.rglob("*.py") if path.name != "errors.py"]
-    return {code for path in modules for code in CODE.findall(path.read_text(encoding="utf-8"))}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in package.rglob("*.py")]
+    strings = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return {value for value in strings if isinstance(value, str) and CODE.fullmatch(value)}
 
 
 def test_error_reference_lists_every_code_that_the_package_raises() -> None:
