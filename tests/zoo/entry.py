@@ -18,7 +18,7 @@ class Entry:
     Attributes:
         name: unique in the zoo.
         build: makes the module, seeded: two calls give equal parameters.
-        inputs: makes the example inputs, seeded, as the model is called: a tuple is positional, a dict by keyword.
+        inputs: makes the example inputs, seeded: a tuple is positional, a dict by keyword.
         refused: `torch.export` cannot export it (the graph must then be recorded from one execution).
         onnx: `torch.onnx.export(dynamo=True)` exports the uncut model.
     """

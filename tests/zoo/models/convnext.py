@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -67,14 +67,17 @@ class Block(nn.Module):
 class ConvNeXt(nn.Module):
     """Three stages."""
 
-    def __init__(self, v2: bool, dims: tuple[int, ...] = (16, 24, 32), depths: tuple[int, ...] = (1, 2, 1)) -> None:
+    def __init__(
+        self, v2: bool, dims: tuple[int, ...] = (16, 24, 32), depths: tuple[int, ...] = (1, 2, 1)
+    ) -> None:
         super().__init__()
         norm = PermutedLayerNorm2d if v2 else LayerNorm2d
         self.downsample_layers = nn.ModuleList([nn.Sequential(nn.Conv2d(3, dims[0], 2, 2), norm(dims[0]))])
         for i in range(len(dims) - 1):
             self.downsample_layers.append(nn.Sequential(norm(dims[i]), nn.Conv2d(dims[i], dims[i + 1], 2, 2)))
         self.stages = nn.ModuleList(
-            nn.Sequential(*[Block(dim, v2) for _ in range(depth)]) for dim, depth in zip(dims, depths, strict=True)
+            nn.Sequential(*[Block(dim, v2) for _ in range(depth)])
+            for dim, depth in zip(dims, depths, strict=True)
         )
         self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
         self.head = nn.Linear(dims[-1], 10)

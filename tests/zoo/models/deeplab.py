@@ -1,9 +1,9 @@
-"""DeepLab v3+: atrous backbone, pyramid pooling with an image-level branch, a decoder that reads low-level features."""
+"""DeepLab v3+: atrous backbone, pyramid pooling with an image-level branch, low-level features."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -27,7 +27,9 @@ class ASPP(nn.Module):
     def __init__(self, in_channels: int, rates: tuple[int, ...], out_channels: int) -> None:
         super().__init__()
         modules: list[nn.Module] = [
-            nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU())
+            nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()
+            )
         ]
         for rate in rates:
             conv = nn.Conv2d(in_channels, out_channels, 3, padding=rate, dilation=rate, bias=False)
@@ -51,7 +53,9 @@ class DeepLab(nn.Module):
 
     def __init__(self, num_classes: int = 4) -> None:
         super().__init__()
-        self.low = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU(inplace=True))
+        self.low = nn.Sequential(
+            nn.Conv2d(3, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU(inplace=True)
+        )
         self.deep = nn.Sequential(
             nn.Conv2d(12, 24, 3, 2, 1, bias=False),
             nn.BatchNorm2d(24),
@@ -63,7 +67,10 @@ class DeepLab(nn.Module):
         self.aspp = ASPP(32, (2, 4), 16)
         self.reduce = nn.Conv2d(12, 8, 1)
         self.classifier = nn.Sequential(
-            nn.Conv2d(24, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, num_classes, 1)
+            nn.Conv2d(24, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, num_classes, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:

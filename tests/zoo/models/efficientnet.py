@@ -1,4 +1,4 @@
-"""EfficientNet: MBConv with squeeze-excitation and SiLU, stochastic depth; and the fused first stages of v2."""
+"""EfficientNet: MBConv with squeeze-excitation and SiLU; the fused first stages of v2."""
 
 from __future__ import annotations
 
@@ -100,5 +100,10 @@ def efficientnet() -> nn.Module:
 
 
 def efficientnet_v2() -> nn.Module:
-    blocks = [FusedMBConv(12, 12, 1, 1), FusedMBConv(12, 16, 2, 4), FusedMBConv(16, 16, 1, 4), MBConv(16, 24, 3, 2, 4)]
+    blocks = [
+        FusedMBConv(12, 12, 1, 1),
+        FusedMBConv(12, 16, 2, 4),
+        FusedMBConv(16, 16, 1, 4),
+        MBConv(16, 24, 3, 2, 4),
+    ]
     return EfficientNet(list(blocks), 12, 24, 48)

@@ -1,9 +1,9 @@
-"""Feature pyramid with a RetinaNet-like head that is shared by all levels, and a depthwise separable BiFPN node."""
+"""Feature pyramids: RetinaNet with one head for all levels, and a weighted BiFPN."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -22,7 +22,9 @@ class FPN(nn.Module):
     def __init__(self, in_channels_list: list[int], out_channels: int) -> None:
         super().__init__()
         self.inner_blocks = nn.ModuleList(nn.Conv2d(c, out_channels, 1) for c in in_channels_list)
-        self.layer_blocks = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in in_channels_list)
+        self.layer_blocks = nn.ModuleList(
+            nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in in_channels_list
+        )
 
     def forward(self, x: dict[str, Tensor]) -> list[Tensor]:
         feats = list(x.values())

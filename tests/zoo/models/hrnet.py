@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -70,12 +70,18 @@ class HRNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU(inplace=True)
+        )
         self.transition = nn.ModuleList(
             [
                 nn.Identity(),
-                nn.Sequential(nn.Conv2d(12, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)),
-                nn.Sequential(nn.Conv2d(12, 20, 3, 4, 1, bias=False), nn.BatchNorm2d(20), nn.ReLU(inplace=True)),
+                nn.Sequential(
+                    nn.Conv2d(12, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)
+                ),
+                nn.Sequential(
+                    nn.Conv2d(12, 20, 3, 4, 1, bias=False), nn.BatchNorm2d(20), nn.ReLU(inplace=True)
+                ),
             ]
         )
         self.stage = HighResolutionModule([12, 16, 20])

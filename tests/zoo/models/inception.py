@@ -1,9 +1,9 @@
-"""Inception: parallel branches joined by concatenation, factorised convolutions, an auxiliary head in training."""
+"""Inception: parallel branches joined, factorised convolutions, an auxiliary head in training."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 

@@ -1,4 +1,4 @@
-"""RegNet Y: bottlenecks whose groups follow from a group width, squeeze-excitation sized by the block's input."""
+"""RegNet Y: groups that follow from a group width, squeeze-excitation sized by the input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 
 class ConvNormAct(nn.Sequential):
-    def __init__(self, i: int, o: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = True) -> None:
+    def __init__(
+        self, i: int, o: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = True
+    ) -> None:
         super().__init__(
             nn.Conv2d(i, o, kernel, stride, kernel // 2, groups=groups, bias=False),
             nn.BatchNorm2d(o),
@@ -19,7 +21,10 @@ class SE(nn.Module):
         super().__init__()
         self.avg_pool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Sequential(
-            nn.Conv2d(channels, squeeze, 1), nn.ReLU(inplace=True), nn.Conv2d(squeeze, channels, 1), nn.Sigmoid()
+            nn.Conv2d(channels, squeeze, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(squeeze, channels, 1),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,7 +39,7 @@ class YBlock(nn.Module):
             self.proj = ConvNormAct(width_in, width_out, 1, stride, act=False)
         self.a = ConvNormAct(width_in, width_out)
         self.b = ConvNormAct(width_out, width_out, 3, stride, groups=width_out // group_width)
-        self.se = SE(width_out, int(round(0.25 * width_in)))
+        self.se = SE(width_out, round(0.25 * width_in))
         self.c = ConvNormAct(width_out, width_out, act=False)
         self.relu = nn.ReLU(inplace=True)
 

@@ -33,7 +33,9 @@ class RepVGG(nn.Module):
         super().__init__()
         self.stage0 = RepVGGBlock(3, 16, stride=2)
         self.stage1 = nn.Sequential(RepVGGBlock(16, 24, 2), RepVGGBlock(24, 24, groups=2))
-        self.stage2 = nn.Sequential(RepVGGBlock(24, 32, 2), RepVGGBlock(32, 32, groups=2), RepVGGBlock(32, 32))
+        self.stage2 = nn.Sequential(
+            RepVGGBlock(24, 32, 2), RepVGGBlock(32, 32, groups=2), RepVGGBlock(32, 32)
+        )
         self.gap = nn.AdaptiveAvgPool2d(output_size=1)
         self.linear = nn.Linear(32, 10)
 

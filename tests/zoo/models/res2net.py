@@ -15,7 +15,9 @@ class Bottle2neck(nn.Module):
         self.conv1 = nn.Conv2d(inplanes, width * scale, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width * scale)
         self.nums = scale - 1
-        self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, stride, 1, bias=False) for _ in range(self.nums))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width, width, 3, stride, 1, bias=False) for _ in range(self.nums)
+        )
         self.bns = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(self.nums))
         self.conv3 = nn.Conv2d(width * scale, planes * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(planes * self.expansion)
@@ -40,10 +42,7 @@ class Bottle2neck(nn.Module):
         sp = spx[0]
         pieces = []
         for i in range(self.nums):
-            if i > 0 and not self.is_first:
-                sp = sp + spx[i]
-            else:
-                sp = spx[i]
+            sp = sp + spx[i] if i > 0 and not self.is_first else spx[i]
             sp = self.relu(self.bns[i](self.convs[i](sp)))
             pieces.append(sp)
         last = spx[self.nums]

@@ -1,11 +1,11 @@
-"""ResNet and its relatives: basic and bottleneck blocks, ResNeXt, GroupNorm, frozen batch norm, pre-activation."""
+"""ResNet and its relatives: bottlenecks, ResNeXt, GroupNorm, frozen norm, padded shortcuts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Norm = Callable[[int], nn.Module]

@@ -1,9 +1,9 @@
-"""ShuffleNet: v1 (grouped pointwise convolutions and a shuffle between) and v2 (channel split and shuffle)."""
+"""ShuffleNet: v1 (grouped pointwise convolutions) and v2 (channel split), both shuffled."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 

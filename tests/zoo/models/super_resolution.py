@@ -1,4 +1,4 @@
-"""Super resolution: ESPCN-like pixel shuffle, and an EDSR-like trunk with scaled residuals and a mean shift."""
+"""Super resolution: ESPCN, and an EDSR with scaled residuals and a mean shift."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""U-Net: encoder, decoder by transposed convolution, skips by concatenation, with padding to fit; and a diffusion one."""
+"""U-Net: skips by concatenation, padded to fit; and a diffusion one with time embedding."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -74,7 +74,9 @@ class TimeBlock(nn.Module):
 
     def __init__(self, channels: int, out: int, emb: int) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(nn.GroupNorm(4, channels), nn.SiLU(), nn.Conv2d(channels, out, 3, padding=1))
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(4, channels), nn.SiLU(), nn.Conv2d(channels, out, 3, padding=1)
+        )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb, 2 * out))
         self.out_norm = nn.GroupNorm(4, out)
         self.out_conv = nn.Conv2d(out, out, 3, padding=1)

@@ -1,4 +1,4 @@
-"""A one-stage detector: CSP blocks, C2f splits, pyramid pooling, a decoupled head with distribution regression."""
+"""A one-stage detector: CSP and C2f blocks, pyramid pooling, a decoupled head."""
 
 from __future__ import annotations
 
