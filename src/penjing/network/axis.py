@@ -1,0 +1,153 @@
+"""Axes as the user meets them: a name, a size, the tensors that carry it, and why it may not be cut."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from penjing.axes import Dim, leaves, units
+from penjing.network.freeze import frozen_atoms
+from penjing.network.op import Dims
+from penjing.network.solve import Solution, tensor_named
+from penjing.network.trace import Trace
+
+
+@dataclass(frozen=True)
+class Member:
+    """One dimension of one tensor that carries an axis.
+
+    Attributes:
+        tensor: the tensor's dotted name in the module.
+        dim: which dimension of it.
+        units: for every index along `dim`, the unit that it belongs to, or -1.
+    """
+
+    tensor: str
+    dim: int
+    units: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One independent index set of a network.
+
+    Attributes:
+        name: from the module path of the first tensor that makes it.
+        size: how many units it has.
+        members: every dimension of a parameter or buffer that carries it.
+        frozen: None, or why no unit of it may be removed.
+    """
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    frozen: str | None
+
+
+def find_axes(solution: Solution, trace: Trace, module: nn.Module) -> tuple[dict[Dim, Axis], dict[str, Dims]]:
+    """Every axis that a parameter carries, by atom; and the dimensions of every named tensor.
+
+    Those that may be cut come first, each kind in the order of the graph.
+    """
+    tensors = named_dims(solution, trace)
+    trained = {name for name in tensors if isinstance(tensor_named(module, name), nn.Parameter)}
+    carried: dict[Dim, list[tuple[str, int]]] = defaultdict(list)
+    for name in _in_order_of_use(trace, tensors):
+        for place, dim in enumerate(tensors[name]):
+            for atom in leaves(solution.space, dim):
+                carried[atom].append((name, place))
+    carried = {atom: places for atom, places in carried.items() if any(name in trained for name, _ in places)}
+    reasons = frozen_atoms(solution, trace, module, carried)
+    names = _names(solution, carried, tensors, trained)
+    found: dict[Dim, Axis] = {}
+    for atom, places in sorted(carried.items(), key=lambda item: item[0] in reasons):
+        members = tuple(
+            Member(name, place, labels)
+            for name, place in places
+            for labels in units(solution.space, tensors[name][place], atom)
+        )
+        found[atom] = Axis(names[atom], solution.space.size(atom), members, reasons.get(atom))
+    return found, tensors
+
+
+def named_dims(solution: Solution, trace: Trace) -> dict[str, Dims]:
+    """Dimensions of every parameter and buffer, and of plain tensors that the module holds, by dotted name."""
+    found: dict[str, Dims] = {}
+    for node in trace.graph.nodes:
+        if node.op == "placeholder" and node.name not in trace.inputs:
+            dims = solution.values[node]
+            if isinstance(dims, tuple):
+                found[trace.state.get(node.name) or trace.constants[node.name][0]] = dims
+    return found
+
+
+def _in_order_of_use(trace: Trace, tensors: dict[str, Dims]) -> Iterable[str]:
+    """Names of tensors in the order in which the graph first reads them."""
+    order: dict[str, None] = {}
+    for node in trace.graph.nodes:
+        for source in node.all_input_nodes if node.op == "call_function" else ():
+            if source.op == "placeholder" and source.name not in trace.inputs:
+                order.setdefault(trace.state.get(source.name) or trace.constants[source.name][0])
+    return [*order, *(name for name in tensors if name not in order)]
+
+
+def _names(
+    solution: Solution, carried: dict[Dim, list[tuple[str, int]]], tensors: dict[str, Dims], trained: set[str]
+) -> dict[Dim, str]:
+    """A readable, unique name for each axis: the module that makes it, and which part of its width where there are several.
+
+    The maker is the first tensor that carries the axis along its first dimension (what a layer puts out); otherwise the
+    first that carries it at all.
+    """
+    space = solution.space
+    roles: dict[Dim, str] = {}
+    for op in solution.ops.values():
+        for dim, word in op.roles:
+            parts = leaves(space, dim)
+            if len(parts) == 1:
+                roles.setdefault(parts[0], word)
+    proposed: dict[Dim, str] = {}
+    for atom, places in carried.items():
+        own = [place for place in places if place[0] in trained]
+        tensor, dim = min(own, key=lambda place: place[1] != 0)
+        path, _, leaf = tensor.rpartition(".")
+        base = path if path and (leaf == "weight" or leaf.startswith("weight_")) else tensor
+        base = base.removesuffix(".parametrizations.weight")
+        parts = [part for part in leaves(space, tensors[tensor][dim]) if space.size(part) > 1] or [atom]
+        suffix = ""
+        if dim and len(tensors[tensor]) > 1:
+            suffix = f":in{dim if dim > 1 else ''}"
+        if len(parts) > 1:
+            suffix += f":{roles.get(atom) or parts.index(atom) if atom in parts else roles.get(atom, 'one')}"
+        proposed[atom] = (base + suffix).replace(" ", "-")
+    taken: Counter[str] = Counter()
+    names: dict[Dim, str] = {}
+    for atom, name in proposed.items():
+        taken[name] += 1
+        names[atom] = name if taken[name] == 1 else f"{name}~{taken[name]}"
+    return names
+
+
+def covered(axes: Iterable[Axis], module: nn.Module) -> float:
+    """The share of parameters (elements) that some axis which may be cut goes through."""
+    tensors = {m.tensor for axis in axes if axis.frozen is None for m in axis.members}
+    seen: dict[int, tuple[int, bool]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        known = seen.get(id(parameter), (0, False))[1]
+        seen[id(parameter)] = (parameter.numel(), known or name in tensors)
+    total = sum(count for count, _ in seen.values())
+    return sum(count for count, hit in seen.values() if hit) / total if total else 0.0
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Elements of all parameters, shared ones once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def finite(tensor: torch.Tensor) -> bool:
+    """Whether no element is NaN or infinite."""
+    return bool(tensor.isfinite().all()) if tensor.is_floating_point() and not tensor.is_meta else True
