@@ -58,6 +58,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
     (reshaping.meshgrid, "meshgrid"),
     (joining.cat, "cat concat concatenate"),
     (joining.stack, "stack"),
+    (joining.stack_along, "hstack vstack dstack"),
     (joining.split, "split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split unsafe_split_with_sizes"),
     (joining.unbind, "unbind"),
     (slicing.slice_, "slice"),

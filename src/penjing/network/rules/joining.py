@@ -16,6 +16,16 @@ def cat(op: Op, axes: Space) -> None:
     axes.tie(op.output[place], axes.sum(*(dims[place] for dims in parts)))
 
 
+def stack_along(op: Op, axes: Space) -> None:
+    """hstack, vstack, dstack([x, y, ...]): cat along the second, first or third dimension"""
+    place = {"aten.hstack": min(1, len(op.output) - 1), "aten.vstack": 0, "aten.dstack": 2}[op.name]
+    parts = op.many("tensors")
+    assert all(dims is not None and len(dims) == len(op.output) for dims in parts), "tensors gain dimensions"
+    for dims in parts:
+        _tie_others(axes, dims or (), op.output, place)
+    axes.tie(op.output[place], axes.sum(*(dims[place] for dims in parts if dims)))
+
+
 def stack(op: Op, axes: Space) -> None:
     """stack([x[*a *b], y[*a *b], ...], dim) -> z[*a n *b]"""
     place = op.value("dim") % len(op.output)

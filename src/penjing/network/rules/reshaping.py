@@ -43,7 +43,7 @@ def transpose(op: Op, axes: Space) -> None:
     """transpose(x[.. i .. j ..], dim0, dim1) -> y[.. j .. i ..]; t() swaps the two there are"""
     order = list(op.inputs()[0])
     if len(order) > 1:
-        first, second = op.arguments.get("dim0", 0), op.arguments.get("dim1", 1)
+        first, second = (op.arguments.get(f"dim{n}", op.arguments.get(f"axis{n}", n)) for n in (0, 1))
         order[first], order[second] = order[second], order[first]
     _same(axes, order, op.output)
 

@@ -1,0 +1,156 @@
+"""The proof: a cut model equals the masked original, in float64, on the example inputs and on random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from penjing.errors import PenjingError
+from penjing.network import Call, Network
+from penjing.surgery.masked import run_masked
+from penjing.surgery.selection import Selection
+
+TOLERANCE = 1e-10
+"""Largest difference allowed, relative to the largest element of the outputs, in float64."""
+
+_NARROW = frozenset({torch.float32, torch.float16, torch.bfloat16})
+_RANDOM = ("rand", "randn", "rand_like", "randn_like", "normal", "normal_", "uniform_", "bernoulli", "bernoulli_")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a cut was checked against.
+
+    Attributes:
+        max_error: largest absolute difference over the largest absolute output.
+        tolerance: what is allowed.
+        dtype: of the check.
+        passed: whether `max_error` is within `tolerance`.
+        runs: on how many inputs it was checked.
+    """
+
+    max_error: float
+    tolerance: float
+    dtype: str
+    passed: bool
+    runs: int
+
+
+class Exact(TorchDispatchMode):
+    """Makes code that asks for a narrower type, or for random numbers, compute in float64 and repeatably."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Widens requested types; random numbers become one fixed number, whatever their shape."""
+        args, kwargs = pytree.tree_map(_widen, (args, kwargs or {}))
+        result = func(*args, **kwargs)
+        if func._schema.name.removeprefix("aten::") in _RANDOM and isinstance(result, torch.Tensor):
+            return result.fill_(0.3)
+        return result
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Everything inside computes in float64, deterministic, without gradients."""
+    before = torch.get_default_dtype()
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.set_default_dtype(torch.float64)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), Exact():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+class Reference:
+    """Outputs of the masked original, computed once for all candidates of one cut."""
+
+    def __init__(self, net: Network, selection: Selection, seed: int = 0) -> None:
+        """Runs the masked original on every check input.
+
+        Raises:
+            PenjingError: PJ204, its outputs are not finite on the example inputs.
+        """
+        self._calls: list[Call] = []
+        self._outputs: list[list[Any]] = []
+        with exact():
+            for number, call in enumerate(_inputs(net.call, seed)):
+                outputs = run_masked(net, selection, call)
+                if _is_finite(outputs):
+                    self._calls.append(call)
+                    self._outputs.append(outputs)
+                elif number == 0:
+                    raise PenjingError(
+                        "PJ204",
+                        "the masked original gives outputs that are not finite on the example inputs",
+                        because="a cut cannot be compared with NaN or infinity",
+                        tries=["give example inputs on which the model works"],
+                    )
+
+    def check(self, model: nn.Module) -> Proof:
+        """Compares `model` (any dtype; a float64 copy is run) with the masked original."""
+        candidate = deepcopy(model).double().eval()
+        return self.compare(lambda call: pytree.tree_leaves(call.run(candidate)))
+
+    def compare(self, run: Callable[[Call], list[Any]]) -> Proof:
+        """Compares flattened outputs."""
+        worst = 0.0
+        with exact():
+            for call, expected in zip(self._calls, self._outputs, strict=True):
+                fresh = call.map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf)
+                worst = max(worst, _difference(expected, run(fresh)))
+        return Proof(worst, TOLERANCE, "float64", worst <= TOLERANCE, len(self._calls))
+
+
+def _inputs(call: Call, seed: int) -> Iterator[Call]:
+    """The example inputs, and twice the same with every real tensor replaced by normal numbers."""
+    yield call.map(lambda leaf: leaf.double() if _is_real(leaf) else leaf)
+    if not any(_is_real(leaf) for leaf in pytree.tree_leaves((call.args, call.kwargs))):
+        return
+    for number in range(2):
+        generator = torch.Generator().manual_seed(seed + number)
+
+        def random(leaf: Any, generator: torch.Generator = generator) -> Any:
+            if not _is_real(leaf):
+                return leaf
+            drawn = torch.empty(leaf.shape, dtype=torch.float64).normal_(generator=generator)
+            return drawn.to(leaf.device)
+
+        with torch.utils._python_dispatch._disable_current_modes():
+            drawn = call.map(random)
+        yield drawn
+
+
+def _difference(expected: list[Any], found: list[Any]) -> float:
+    """Largest absolute difference over the largest absolute value expected; infinite where structure differs."""
+    tensors = [(one, other) for one, other in zip(expected, found, strict=False) if isinstance(one, torch.Tensor)]
+    if len(expected) != len(found) or any(not isinstance(other, torch.Tensor) for _, other in tensors):
+        return float("inf")
+    if any(one.shape != other.shape for one, other in tensors):
+        return float("inf")
+    real = [(one.double(), other.double()) for one, other in tensors if one.numel() and not one.is_complex()]
+    real += [(torch.view_as_real(a), torch.view_as_real(b)) for a, b in tensors if a.is_complex() and a.numel()]
+    largest = max((float(one.abs().max()) for one, _ in real), default=0.0)
+    apart = max((float((one - other).abs().nan_to_num(nan=float("inf")).max()) for one, other in real), default=0.0)
+    return apart / largest if largest else apart
+
+
+def _is_finite(outputs: list[Any]) -> bool:
+    return all(bool(t.isfinite().all()) for t in outputs if isinstance(t, torch.Tensor) and t.is_floating_point())
+
+
+def _is_real(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+
+
+def _widen(leaf: Any) -> Any:
+    return torch.float64 if isinstance(leaf, torch.dtype) and leaf in _NARROW else leaf
