@@ -53,6 +53,7 @@ from tests.zoo.models import (
     wavenet,
     yolo,
 )
+from tests.zoo.models.hf import HF_ENTRIES
 from tests.zoo.seeding import randn, seeded, tokens
 
 
@@ -150,7 +151,7 @@ SIGNALS: tuple[Entry, ...] = (
     Entry("pointnet", seeded(pointnet.pointnet), lambda: (randn(2, 3, 24),)),
     Entry("crnn", seeded(recurrent.crnn), lambda: (randn(2, 1, 16, 32),)),
     Entry("conformer", seeded(transformer.conformer), lambda: (randn(2, 24, 16),)),
-    Entry("lstm_projected", seeded(recurrent.lstm_projected), lambda: (randn(7, 2, 8),)),
+    Entry("lstm_projected", seeded(recurrent.lstm_projected), lambda: (randn(7, 2, 8),), onnx=False),
     Entry("recurrent_cells", seeded(recurrent.recurrent_cells), lambda: (randn(2, 5, 6),)),
 )
 
@@ -171,6 +172,7 @@ TRANSFORMERS: tuple[Entry, ...] = (
         seeded(transformer.transformer_decoder_mask_inspected),
         _captioned,
         refused=True,
+        onnx=False,
     ),
     Entry("transformer_seq2seq", seeded(transformer.transformer_seq2seq), lambda: _pair(80)),
     Entry("gpt", seeded(gpt.gpt), lambda: (tokens(2, 12, vocabulary=96),)),
@@ -200,6 +202,7 @@ OTHERS: tuple[Entry, ...] = (
         seeded(multi_output.regressor_plain_dataclass),
         lambda: (randn(4, 9),),
         refused=True,
+        onnx=False,
     ),
     Entry("gated_conv", seeded(gated.gated_conv), lambda: (randn(2, 8, 6),)),
     Entry("highway", seeded(gated.highway), lambda: (randn(4, 10),)),
@@ -212,7 +215,7 @@ OTHERS: tuple[Entry, ...] = (
     Entry("nerf", seeded(mlp.nerf), lambda: (randn(2, 5, 3), randn(2, 5, 3, seed=1))),
     Entry("actor_critic", seeded(mlp.actor_critic), lambda: (tokens(2, 4, 18, 18, vocabulary=256).byte(),)),
     Entry("graph_net", seeded(pointnet.graph_net), _graph),
-    Entry("early_exit", seeded(early_exit.early_exit), _image, refused=True),
+    Entry("early_exit", seeded(early_exit.early_exit), _image, refused=True, onnx=False),
 )
 
-ENTRIES: tuple[Entry, ...] = CONVOLUTIONAL + SIGNALS + TRANSFORMERS + OTHERS
+ENTRIES: tuple[Entry, ...] = CONVOLUTIONAL + SIGNALS + TRANSFORMERS + OTHERS + HF_ENTRIES
