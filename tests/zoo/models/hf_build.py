@@ -46,7 +46,7 @@ def entry(
         onnx: see `Entry`.
     """
     build = partial(_build, kind, settings)
-    return Entry(name, build if alone is None else partial(_Alone.of, build, alone), inputs, refused, onnx)
+    return Entry(name, build if alone is None else partial(Alone.of, build, alone), inputs, refused, onnx)
 
 
 def sentence(length: int = TOKENS, seed: int = 0) -> Callable[[], Tensor]:
@@ -88,7 +88,7 @@ def noise(name: str, *shape: int, **more: Callable[[], Tensor]) -> Callable[[], 
     return lambda: {name: _noise(*shape), **{key: make() for key, make in more.items()}}
 
 
-class _Alone(nn.Module):
+class Alone(nn.Module):
     """A model that returns one output of another."""
 
     def __init__(self, model: nn.Module, output: str) -> None:
@@ -100,7 +100,7 @@ class _Alone(nn.Module):
         return self.model(*args, **kwargs)[self.output]
 
     @classmethod
-    def of(cls, build: Callable[[], nn.Module], output: str) -> _Alone:
+    def of(cls, build: Callable[[], nn.Module], output: str) -> Alone:
         return cls(build(), output).eval()
 
 
