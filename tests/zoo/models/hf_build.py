@@ -97,7 +97,8 @@ class Alone(nn.Module):
         self.output = output
 
     def forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
-        return self.model(*args, **kwargs)[self.output]
+        output: Tensor = self.model(*args, **kwargs)[self.output]
+        return output
 
     @classmethod
     def of(cls, build: Callable[[], nn.Module], output: str) -> Alone:
