@@ -1,1 +1,7 @@
 """From a plan to a smaller module, and the proof that it is the same function."""
+
+from penjing.surgery.cut import Cut, cut, redo
+from penjing.surgery.graph import GraphNetwork
+from penjing.surgery.proof import TOLERANCE, Proof
+
+__all__ = ["TOLERANCE", "Cut", "GraphNetwork", "Proof", "cut", "redo"]

@@ -1,0 +1,170 @@
+"""From what was seen to new values of the integers that a module remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx
+
+from penjing.network import Network
+from penjing.network.op import Op
+from penjing.surgery.selection import Selection
+from penjing.surgery.tracked import Expression, Leaf, Origin, evaluate, expression_of, origins
+from penjing.surgery.watch import CallKey, Sighting, Watch, nodes_by_call
+
+
+@dataclass(frozen=True)
+class Demand:
+    """An expression of remembered integers that must have a value after the cut."""
+
+    expression: Expression
+    value: int
+    call: str
+
+
+def demands(net: Network, watch: Watch, selection: Selection) -> list[Demand]:
+    """What every sighting asks for: the new size where an operator's rule declares one, else the old value."""
+    nodes = nodes_by_call(net)
+    found: list[Demand] = []
+    for sighting in watch.sightings:
+        stated = [pair for node in nodes.get(sighting.key, ()) for pair in _stated(net, selection, node)]
+        for number, value in zip(sighting.numbers, _match(sighting, stated), strict=True):
+            expression = expression_of(number)
+            if not isinstance(expression, int):
+                found.append(Demand(expression, value, sighting.key[0]))
+    return found
+
+
+def known_shapes(net: Network, watch: Watch, selection: Selection) -> dict[Origin, int]:
+    """New values of the sizes that the user's code read from tensors."""
+    nodes = nodes_by_call(net)
+    given = {node.name: node for node in net.trace.graph.nodes if node.op == "placeholder"}
+    given |= {name: given[holder] for holder, name in net.trace.state.items()}
+    values: dict[Origin, int] = {}
+    for sighting in watch.sightings:
+        for number in sighting.numbers:
+            for leaf in origins(expression_of(number)):
+                if leaf.origin[0] != "shape" or leaf.origin in values:
+                    continue
+                size = _size_after(net, selection, nodes, given, leaf)
+                if size is not None:
+                    values[leaf.origin] = size
+    return values
+
+
+def solve(wanted: list[Demand], known: dict[Origin, int]) -> tuple[dict[Origin, int], list[Demand]]:
+    """New values of attributes that satisfy the demands, and the demands that cannot be satisfied.
+
+    Demands on a single attribute decide it; those on expressions decide the attribute that is left open in them, where
+    only one value fits.
+    """
+    values = dict(known)
+    failed: list[Demand] = []
+    waiting = sorted(wanted, key=lambda demand: not isinstance(demand.expression, Leaf))
+    while waiting:
+        later: list[Demand] = []
+        for demand in waiting:
+            left = {leaf.origin: leaf for leaf in origins(demand.expression) if leaf.origin not in values}
+            open_ = [leaf for leaf in left.values() if leaf.origin[0] == "attribute"]
+            if not open_:
+                if evaluate(demand.expression, values) != demand.value:
+                    failed.append(demand)
+            elif len(open_) == 1:
+                fits = _fitting(demand, open_[0], values)
+                if fits is None:
+                    failed.append(demand)
+                else:
+                    values[open_[0].origin] = fits
+            else:
+                later.append(demand)
+        if len(later) == len(waiting):
+            break
+        waiting = later
+    return {origin: value for origin, value in values.items() if origin[0] == "attribute"}, failed
+
+
+def _fitting(demand: Demand, leaf: Leaf, values: dict[Origin, int]) -> int | None:
+    """The value of `leaf` that gives the demanded value: its old one if that does, else the largest smaller one."""
+    if isinstance(demand.expression, Leaf):
+        return demand.value
+    for candidate in range(leaf.value, 0, -1):
+        if evaluate(demand.expression, {**values, leaf.origin: candidate}) == demand.value:
+            return candidate
+    return None
+
+
+def _stated(net: Network, selection: Selection, node: fx.Node) -> list[tuple[int, int]]:
+    """(old, new) for every integer of a node's arguments, in order."""
+    op = net.solution.ops.get(node)
+    before = _numbers(node.args) + _numbers(node.kwargs)
+    if op is None:
+        return [(number, number) for number in before]
+    pairs: list[tuple[int, int]] = []
+    for name, value in op.arguments.items():
+        stated = op.sizes.get(name)
+        pairs += _pairs(op, selection, value, stated)
+    return pairs
+
+
+def _pairs(op: Op, selection: Selection, value: Any, stated: Any) -> list[tuple[int, int]]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        dim = stated[0] if isinstance(stated, list) else stated
+        return [(value, selection.size(dim) if dim is not None and selection.touches(dim) else value)]
+    if isinstance(value, list | tuple):
+        dims = stated if isinstance(stated, list) else [None] * len(value)
+        return [pair for entry, dim in zip(value, dims, strict=False) for pair in _pairs(op, selection, entry, dim)]
+    return []
+
+
+def _match(sighting: Sighting, stated: list[tuple[int, int]]) -> list[int]:
+    """New value of each number of a call: by position where the node's integers are the same, else by value."""
+    numbers = [int(number) for number in sighting.numbers]
+    if [old for old, _ in stated] == numbers:
+        return [new for _, new in stated]
+    window = _find(numbers, [old for old, _ in stated])
+    if window is not None:
+        return [new for _, new in stated[window : window + len(numbers)]]
+    by_value: dict[int, list[int]] = {}
+    for old, new in stated:
+        by_value.setdefault(old, []).append(new)
+    result = []
+    for number in numbers:
+        choices = by_value.get(number, [])
+        changed = [new for new in choices if new != number]
+        result.append(changed[0] if changed else number)
+    return result
+
+
+def _find(needle: list[int], hay: list[int]) -> int | None:
+    for start in range(len(hay) - len(needle) + 1):
+        if hay[start : start + len(needle)] == needle:
+            return start
+    return None
+
+
+def _size_after(
+    net: Network, selection: Selection, nodes: dict[CallKey, list[fx.Node]], given: dict[str, fx.Node], leaf: Leaf
+) -> int | None:
+    _, call, kind, output, dim = leaf.origin
+    if call == "given":
+        value = net.solution.values.get(given[kind]) if kind in given else None
+    else:
+        made = [node for node in nodes.get((call, kind), ()) if isinstance(net.solution.values.get(node), tuple)]
+        lists = [node for node in nodes.get((call, kind), ()) if isinstance(net.solution.values.get(node), list)]
+        if lists:
+            many = net.solution.values[lists[-1]]
+            value = many[int(output)] if isinstance(many, list) and int(output) < len(many) else None
+        else:
+            value = net.solution.values[made[-1]] if made else None
+    if not isinstance(value, tuple) or int(dim) >= len(value) or net.solution.space.size(value[int(dim)]) != leaf.value:
+        return None
+    return selection.size(value[int(dim)])
+
+
+def _numbers(value: Any) -> list[int]:
+    if isinstance(value, dict):
+        return [n for entry in value.values() for n in _numbers(entry)]
+    if isinstance(value, list | tuple):
+        return [n for entry in value for n in _numbers(entry)]
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else []

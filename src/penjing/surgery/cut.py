@@ -1,0 +1,126 @@
+"""From a plan to a smaller, proven module."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from penjing.errors import PenjingError
+from penjing.network import Network
+from penjing.plan import Plan
+from penjing.surgery.graph import rewrite
+from penjing.surgery.module import Edits, apply_edits, cut_copy, plan_edits
+from penjing.surgery.proof import Proof, Reference
+from penjing.surgery.selection import Selection
+from penjing.surgery.watch import watch
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A smaller model and what vouches for it.
+
+    Attributes:
+        model: of the user's own class, or (see `fallback`) the rewritten graph.
+        fallback: None, or why the user's own code could not follow.
+        record: enough to make the same cut on a fresh module; survives JSON.
+        proof: the check against the masked original.
+    """
+
+    model: nn.Module
+    fallback: str | None
+    record: dict[str, Any]
+    proof: Proof
+
+
+def cut(net: Network, plan: Plan) -> Cut:
+    """Cuts a deep copy of the user's module to `plan`, proves it, and falls back to the graph where the code cannot follow.
+
+    Raises:
+        PenjingError: PJ201, an unknown axis; PJ202, units that the axis does not have, or none left; PJ203, a frozen
+            axis; PJ204, nothing to compare with; PJ205, the proof failed for both forms.
+    """
+    check_plan(net, plan)
+    selection = Selection(net, plan.kept)
+    reference = Reference(net, selection)
+    reason, model, proof, edits = _own_module(net, selection, reference)
+    if model is None or proof is None:
+        model = rewrite(net, selection)
+        model.train(net.model.training)
+        proof = reference.check(model)
+    if not proof.passed:
+        raise PenjingError(
+            "PJ205",
+            f"the cut model differs from the masked original by {proof.max_error:.1e} (allowed: {proof.tolerance:.0e})",
+            because="a rule of penjing ties dimensions wrongly for one of the operators; nothing is returned",
+            tries=["report the model: this is a bug", "leave axes out with keep=[...] to find the operator"],
+        )
+    kept = {name: list(units) for name, units in plan.kept.items()}
+    record = {"form": "graph" if reason else "module", "kept": kept, **({} if reason else _portable(edits))}
+    return Cut(model, reason, record, proof)
+
+
+def _own_module(net: Network, selection: Selection, reference: Reference) -> tuple[str | None, nn.Module | None, Proof | None, Edits]:
+    """The user's own module, cut; or why its code cannot follow."""
+    edits = Edits()
+    if net.trace.specialised:
+        return net.trace.specialised, None, None, edits
+    try:
+        edits, failed = plan_edits(net, selection, watch(net))
+        model = cut_copy(net.model, edits)
+        proof = reference.check(model)
+    except Exception as error:  # the user's code may raise anything on sizes it does not expect
+        return f"the model's own code does not run with the new sizes ({type(error).__name__}: {error})", None, None, edits
+    if not proof.passed:
+        because = f"; it computes {failed[0].call} from sizes that cannot all fit" if failed else ""
+        return f"the model's own code computes something else with the new sizes{because}", None, None, edits
+    return None, model, proof, edits
+
+
+def redo(record: dict[str, Any], model: nn.Module) -> nn.Module:
+    """Makes a recorded cut on a fresh module of the same architecture, in place.
+
+    Raises:
+        PenjingError: PJ206, the module is not the one that the record was made for.
+    """
+    if record["form"] != "module":
+        raise PenjingError(
+            "PJ206",
+            "this cut was made on the exported graph, not on the module",
+            tries=["give example inputs: the graph is traced and cut again"],
+        )
+    edits = Edits(
+        {name: {int(dim): kept for dim, kept in by_dim.items()} for name, by_dim in record["tensors"].items()},
+        [(path, attribute, value) for path, attribute, value in record["attributes"]],
+    )
+    try:
+        return apply_edits(model, edits)
+    except (AttributeError, IndexError, KeyError, RuntimeError) as error:
+        raise PenjingError(
+            "PJ206",
+            f"the record does not fit `{type(model).__name__}`",
+            because=f"{type(error).__name__}: {error}",
+            tries=["let the factory build the architecture that was pruned, at its original size"],
+        ) from error
+
+
+def check_plan(net: Network, plan: Plan) -> None:
+    """Refuses a plan that names what cannot be cut."""
+    for name, units in plan.kept.items():
+        axis = net.axis(name)
+        wrong = [unit for unit in units if not 0 <= unit < axis.size]
+        if wrong or list(units) != sorted(set(units)) or not units:
+            raise PenjingError(
+                "PJ202",
+                f"`{name}` has {axis.size} units, 0 to {axis.size - 1}; the plan keeps {list(units)[:8]}",
+                because="kept units must be distinct, sorted, and at least one",
+            )
+        if axis.frozen is not None and len(units) < axis.size:
+            raise PenjingError(
+                "PJ203", f"cannot cut `{name}` ({axis.size} units)", because=axis.frozen, tries=[f'leave it out: keep=["{name}"]']
+            )
+
+
+def _portable(edits: Edits) -> dict[str, Any]:
+    return asdict(edits)

@@ -1,0 +1,109 @@
+"""Cutting a copy of the user's own module in place: tensors first, then the sizes that its code remembers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from copy import copy, deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from penjing.network import Network
+from penjing.network.solve import tensor_named
+from penjing.surgery.adapt import Demand, demands, known_shapes, solve
+from penjing.surgery.mirrors import mirrored
+from penjing.surgery.selection import Selection, take
+from penjing.surgery.tracked import Origin
+from penjing.surgery.watch import Watch, is_settings
+
+
+@dataclass
+class Edits:
+    """Everything that turns a fresh module into the cut one; survives JSON.
+
+    Attributes:
+        tensors: dotted name -> dimension -> kept indices.
+        attributes: (module path, attribute path) -> new value.
+    """
+
+    tensors: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    attributes: list[tuple[str, list[str], Any]] = field(default_factory=list)
+
+
+def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits, list[Demand]]:
+    """What must change in the user's module, and the demands of its code that no change can meet."""
+    edits = Edits()
+    for name, dims in net.tensors.items():
+        kept = selection.kept_of(dims)
+        if kept:
+            edits.tensors[name] = kept
+    values, failed = solve(demands(net, watch, selection), known_shapes(net, watch, selection))
+    edits.attributes = _attributes(net, values)
+    return edits, failed
+
+
+def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
+    """Makes the edits in place. Shared tensors stay shared."""
+    made: dict[int, torch.Tensor] = {}
+    fresh: list[tuple[nn.Module, str, torch.Tensor]] = []
+    shared: dict[int, list[str]] = defaultdict(list)
+    for name, tensor in [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]:
+        shared[id(tensor)].append(name)
+    for name, kept in edits.tensors.items():
+        whole = tensor_named(model, name)
+        if id(whole) not in made:
+            cut = take(whole.detach(), kept).clone(memory_format=torch.contiguous_format)
+            made[id(whole)] = nn.Parameter(cut, whole.requires_grad) if isinstance(whole, nn.Parameter) else cut
+        for alias in {name, *shared.get(id(whole), ())}:
+            path, _, leaf = alias.rpartition(".")
+            fresh.append((model.get_submodule(path), leaf, made[id(whole)]))
+    for module, leaf, tensor in fresh:
+        setattr(module, leaf, tensor)
+    for path, attribute, value in edits.attributes:
+        _set(model.get_submodule(path), attribute, value)
+    for module in model.modules():
+        for name, size in mirrored(module).items():
+            setattr(module, name, size)
+    return model
+
+
+def cut_copy(model: nn.Module, edits: Edits) -> nn.Module:
+    """A deep copy of `model` with the edits made."""
+    return apply_edits(deepcopy(model), edits)
+
+
+def _attributes(net: Network, values: Mapping[Origin, int]) -> list[tuple[str, list[str], Any]]:
+    """New attribute values; settings that all modules share change once, those that differ are given to each module."""
+    found: list[tuple[str, list[str], Any]] = []
+    entries: dict[tuple[str, ...], dict[int, int]] = defaultdict(dict)
+    for origin, value in values.items():
+        _, path, *attribute = origin
+        if attribute[-1].startswith("["):
+            entries[path, *attribute[:-1]][int(attribute[-1].strip("[]"))] = value
+        elif _read(net.model.get_submodule(path), attribute) != value:
+            found.append((path, list(attribute), value))
+    for (path, *attribute), changes in entries.items():
+        now = _read(net.model.get_submodule(path), attribute)
+        new = [changes.get(place, entry) for place, entry in enumerate(now)]
+        if list(now) != new:
+            found.append((path, list(attribute), new))
+    return found
+
+
+def _read(module: nn.Module, attribute: Sequence[str]) -> Any:
+    value: Any = vars(module)[attribute[0]]
+    return vars(value)[attribute[1]] if len(attribute) > 1 else value
+
+
+def _set(module: nn.Module, attribute: Sequence[str], value: Any) -> None:
+    holder = vars(module)
+    if len(attribute) > 1:
+        if not is_settings(holder[attribute[0]]):
+            raise AttributeError(f"{attribute[0]} holds no settings")
+        holder[attribute[0]] = copy(holder[attribute[0]])
+        holder = vars(holder[attribute[0]])
+    old = holder[attribute[-1]]
+    holder[attribute[-1]] = type(old)(value) if isinstance(old, tuple | list) else value

@@ -1,0 +1,106 @@
+"""Integers that remember where they came from and what was done to them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Union
+
+Origin = tuple[str, ...]
+"""Where an integer came from, e.g. `("attribute", "blocks.0.attn", "num_heads")` or `("shape", "linear_1", "0", "2")`."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Arithmetic on remembered integers."""
+
+    function: Callable[..., int]
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One remembered integer."""
+
+    origin: Origin
+    value: int
+
+
+Expression = Union[Node, Leaf, int]
+
+
+class Tracked(int):
+    """An `int` in every respect, which also knows the expression that made it."""
+
+    expression: Expression
+
+    def __new__(cls, value: int, expression: Expression) -> Tracked:
+        """A plain integer with a memory."""
+        made = super().__new__(cls, value)
+        made.expression = expression
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tracked:
+        """Itself: it is immutable."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leaves its memory behind."""
+        return int, (int(self),)
+
+
+def expression_of(value: int) -> Expression:
+    """What made `value`; plain integers are constants."""
+    return value.expression if isinstance(value, Tracked) else value
+
+
+def evaluate(expression: Expression, values: Mapping[Origin, int]) -> int | None:
+    """The value of `expression` with some origins changed, the others as they were; None where it divides by zero."""
+    if isinstance(expression, Leaf):
+        return values.get(expression.origin, expression.value)
+    if isinstance(expression, Node):
+        left, right = evaluate(expression.left, values), evaluate(expression.right, values)
+        if left is None or right is None:
+            return None
+        try:
+            return expression.function(left, right)
+        except (ZeroDivisionError, ValueError):
+            return None
+    return expression
+
+
+def origins(expression: Expression) -> Iterator[Leaf]:
+    """Every remembered integer in `expression`."""
+    stack = [expression]
+    while stack:
+        at = stack.pop()
+        if isinstance(at, Leaf):
+            yield at
+        elif isinstance(at, Node):
+            stack += [at.left, at.right]
+
+
+def _binary(function: Callable[[int, int], int]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def forward(self: Tracked, other: Any) -> Any:
+        if type(other) is not int and not isinstance(other, Tracked):
+            return getattr(int, _name(function))(int(self), other)
+        return Tracked(function(int(self), int(other)), Node(function, self.expression, expression_of(other)))
+
+    def backward(self: Tracked, other: Any) -> Any:
+        if type(other) is not int and not isinstance(other, Tracked):
+            return NotImplemented
+        return Tracked(function(int(other), int(self)), Node(function, expression_of(other), self.expression))
+
+    return forward, backward
+
+
+def _name(function: Callable[..., int]) -> str:
+    return f"__{function.__name__.rstrip('_')}__"
+
+
+for _function in (operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod):
+    _forward, _backward = _binary(_function)
+    setattr(Tracked, _name(_function), _forward)
+    setattr(Tracked, f"__r{_name(_function)[2:]}", _backward)

@@ -1,0 +1,175 @@
+"""One run of the user's code in which its integers are remembered: which of them reach which operator, and as what."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from copy import copy, deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from penjing.network import Network
+from penjing.surgery.tracked import Leaf, Tracked
+
+CallKey = tuple[str, str]
+"""Which call of which torch function: the tracer marks its graph nodes with the same pair."""
+
+_NEVER = frozenset({"training", "call_super_init", "dump_patches", "_version", "_is_full_backward_hook"})
+
+
+@dataclass
+class Sighting:
+    """The integers of one call, in order, remembered or not."""
+
+    key: CallKey
+    numbers: list[int]
+
+
+@dataclass
+class Watch:
+    """What was seen.
+
+    Attributes:
+        sightings: calls that took at least one remembered integer.
+        holders: origin of a size attribute -> the objects to be changed are found by (module path, attribute path).
+    """
+
+    sightings: list[Sighting] = field(default_factory=list)
+
+
+class _Watcher(TorchFunctionMode):
+    """Counts calls as the tracer does, notes the integers of each, and gives back shapes that are remembered."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+        self._counts: dict[Any, int] = defaultdict(int)
+        self._made: dict[int, tuple[CallKey, int, Any]] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self._counts[func] += 1
+        name = getattr(func, "__name__", "")
+        key = (f"{name}_{self._counts[func]}", f"{type(func).__name__}.{name}")
+        numbers = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, int) and not isinstance(leaf, bool)]
+        if any(isinstance(number, Tracked) for number in numbers):
+            self._watch.sightings.append(Sighting(key, numbers))
+        result = func(*_plain(args), **_plain(kwargs))
+        if func is torch.Tensor.shape.__get__ or (func is torch.Tensor.size and isinstance(result, torch.Size)):  # type: ignore[attr-defined]
+            return self._remember(args[0], result)
+        if func is torch.Tensor.size and isinstance(result, int):
+            dim = args[1] if len(args) > 1 else kwargs["dim"]
+            return self._remember(args[0], args[0].shape)[dim]
+        for place, leaf in enumerate(pytree.tree_leaves(result)):
+            if isinstance(leaf, torch.Tensor):
+                self._made[id(leaf)] = (key, place, leaf)
+        return result
+
+    def introduce(self, tensor: torch.Tensor, name: str) -> None:
+        """Names a tensor that no call makes: an input, a parameter."""
+        self._made[id(tensor)] = (("given", name), 0, tensor)
+
+    def _remember(self, tensor: torch.Tensor, shape: torch.Size) -> Any:
+        known = self._made.get(id(tensor))
+        if known is None:
+            return shape
+        (call, kind), output, _ = known
+        return torch.Size(
+            [Tracked(size, Leaf(("shape", call, kind, str(output), str(dim)), size)) for dim, size in enumerate(shape)]
+        )
+
+
+def watch(net: Network) -> Watch:
+    """Runs a copy of the user's module once, on the example inputs, with every integer attribute remembered."""
+    model = deepcopy(net.model).eval()
+    for path, module in model.named_modules():
+        _remember_attributes(module, path)
+    seen = Watch()
+    watcher = _Watcher(seen)
+    by_name = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    for name, tensor in by_name.items():
+        watcher.introduce(tensor, name)
+    leaves = pytree.arg_tree_leaves(*net.call.args, **net.call.kwargs)
+    for name, leaf in zip(net.trace.inputs, leaves, strict=True):
+        if isinstance(leaf, torch.Tensor):
+            watcher.introduce(leaf, name)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.enable_grad(), watcher:
+            net.call.run(model)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    return seen
+
+
+def nodes_by_call(net: Network) -> dict[CallKey, list[fx.Node]]:
+    """Graph nodes by the call that made them."""
+    found: dict[CallKey, list[fx.Node]] = defaultdict(list)
+    for node in net.trace.graph.nodes:
+        if node.op == "call_function" and "torch_fn" in node.meta:
+            found[node.meta["torch_fn"]].append(node)
+    return dict(found)
+
+
+def integer_attributes(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Attribute paths of a module that hold an integer, or a tuple or list with integers; plain objects one level deep."""
+    for name, value in vars(module).items():
+        if name in _NEVER or name.startswith("_") and name.endswith(("_hooks", "_parameters", "_buffers", "_modules")):
+            continue
+        if _has_integers(value):
+            yield (name,), value
+        elif is_settings(value):
+            for inner, held in vars(value).items():
+                if _has_integers(held):
+                    yield (name, inner), held
+
+
+def is_settings(value: Any) -> bool:
+    """Whether `value` is a plain object of settings (a config): attributes in a dict, no tensor, module or function."""
+    return (
+        hasattr(value, "__dict__")
+        and not isinstance(value, nn.Module | torch.Tensor | type)
+        and not callable(value)
+        and bool(vars(value))
+    )
+
+
+def _remember_attributes(module: nn.Module, path: str) -> None:
+    copies: dict[str, Any] = {}
+    for attribute, value in list(integer_attributes(module)):
+        name = attribute[0]
+        holder: Any = vars(module)
+        if len(attribute) == 2:  # settings are shared between modules; each gets its own copy to tell them apart
+            if name not in copies:
+                copies[name] = copy(holder[name])
+                holder[name] = copies[name]
+            holder = vars(copies[name])
+        holder[attribute[-1]] = _remembered(value, ("attribute", path, *attribute))
+
+
+def _remembered(value: Any, origin: tuple[str, ...]) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Tracked(value, Leaf(origin, value))
+    entries = [
+        Tracked(entry, Leaf((*origin, f"[{place}]"), entry)) if type(entry) is int else entry
+        for place, entry in enumerate(value)
+    ]
+    if isinstance(value, torch.Size):
+        return torch.Size(entries)
+    return entries if isinstance(value, list) else tuple(entries)
+
+
+def _has_integers(value: Any) -> bool:
+    if isinstance(value, int):
+        return type(value) is int
+    return type(value) in (tuple, list, torch.Size) and any(type(entry) is int for entry in value)
+
+
+def _plain(value: Any) -> Any:
+    return pytree.tree_map(lambda leaf: int(leaf) if isinstance(leaf, Tracked) else leaf, value)
