@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from typing import Any
 
 import pytest
@@ -27,11 +28,7 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
 def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     """The tensors that the model returns, those of unregistered dataclasses too."""
     leaves = tree_leaves(call(model, inputs))
-    leaves = [
-        t
-        for leaf in leaves
-        for t in (vars(leaf).values() if hasattr(leaf, "__dataclass_fields__") else [leaf])
-    ]
+    leaves = [t for leaf in leaves for t in (vars(leaf).values() if is_dataclass(leaf) else [leaf])]
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
