@@ -1,1 +1,19 @@
 """Getting accuracy back: re-estimation, reconstruction, fine-tuning, distillation."""
+
+from penjing.recover.batch_norm import BatchNorm
+from penjing.recover.fine_tune import FineTune
+from penjing.recover.metric import measured
+from penjing.recover.step import Epoch, Evaluate, Loss, RecoveryRecord, Situation, Step, Watch
+
+__all__ = [
+    "BatchNorm",
+    "Epoch",
+    "Evaluate",
+    "FineTune",
+    "Loss",
+    "RecoveryRecord",
+    "Situation",
+    "Step",
+    "Watch",
+    "measured",
+]

@@ -1,0 +1,104 @@
+"""Batch-norm re-estimation: the statistics of the cut network, from calibration inputs alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from penjing.errors import PenjingError
+from penjing.recover.batch import Batch, kept_modes
+from penjing.recover.step import RecoveryRecord, Situation, Step
+
+_NONE = "the model has no batch norm with running statistics: nothing to estimate"
+
+
+@dataclass(frozen=True)
+class BatchNorm(Step):
+    """Estimates running means and variances anew, as the plain average over calibration batches.
+
+    Removing channels shifts the distribution behind every later layer, and the stored statistics are then
+    those of another network. No gradients, no labels; everything but batch norms stays as it is.
+
+    Attributes:
+        batches: `inputs` or `(inputs, targets)`; None for the calibration data of the run. Each batch needs
+            at least two values per channel, and all batches weigh the same.
+    """
+
+    batches: Iterable[Any] | None = None
+
+    def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
+        """Estimates in place; if a batch fails, the former statistics are put back.
+
+        Raises:
+            PenjingError: PJ311, there are no batches; PJ310, one does not run through the model.
+        """
+        start = time.perf_counter()
+        norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+        if not norms:
+            return self._record(start, 0, 0, [_NONE])
+        batches = situation.calibration if self.batches is None else self.batches
+        if batches is None:
+            raise PenjingError(
+                "PJ311",
+                "batch norms cannot be estimated anew: there are no calibration batches",
+                tries=["give data=, an iterable of batches", "leave BatchNorm() out of recover="],
+            )
+        count, unreached = _average(model, norms, batches, situation)
+        notes = [f"no batch reaches {unreached} of the batch norms: left as they were"] if unreached else []
+        return self._record(start, len(norms) - unreached, count, notes)
+
+    def _record(self, start: float, layers: int, batches: int, notes: list[str]) -> RecoveryRecord:
+        options = {"layers": layers, "batches": batches}
+        seconds = time.perf_counter() - start
+        return RecoveryRecord(method="batch_norm", options=options, seconds=seconds, notes=tuple(notes))
+
+
+def _average(
+    model: nn.Module, norms: list[_BatchNorm], batches: Iterable[Any], situation: Situation
+) -> tuple[int, int]:
+    """Runs every batch with batch norms alone in training mode.
+
+    Returns:
+        How many batches there were, and how many norms none of them reached.
+    """
+    former = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
+    momenta = [norm.momentum for norm in norms]
+    count, done = 0, set[int]()
+    total = len(batches) if isinstance(batches, Sized) else None
+    try:
+        with kept_modes(model), torch.no_grad(), situation.watch.track("batch norm", total) as advance:
+            model.eval()
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # torch's word for: average over all batches alike
+                norm.train()
+            for count, given in enumerate(batches, start=1):
+                Batch.read(model, given, count - 1).run(model)
+                advance()
+        if not count:
+            raise PenjingError(
+                "PJ311", "batch norms cannot be estimated anew: the calibration data are empty"
+            )
+        done = {place for place, norm in enumerate(norms) if _reached(norm)}
+    finally:
+        for place, (norm, state, momentum) in enumerate(zip(norms, former, momenta, strict=True)):
+            norm.momentum = momentum
+            if place not in done:
+                _put_back(norm, state)
+    return count, len(norms) - len(done)
+
+
+def _reached(norm: _BatchNorm) -> bool:
+    assert norm.num_batches_tracked is not None
+    return int(norm.num_batches_tracked) > 0
+
+
+def _put_back(norm: _BatchNorm, state: dict[str, Tensor]) -> None:
+    for name, buffer in norm.named_buffers():
+        buffer.copy_(state[name])

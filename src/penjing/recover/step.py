@@ -1,0 +1,96 @@
+"""What every recovery step is given and gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+Loss = Callable[[Any, Any], Tensor]
+"""(outputs, batch) -> scalar."""
+
+Evaluate = Callable[[nn.Module], float]
+"""model -> figure of merit; higher is better."""
+
+
+class Watch:
+    """Told how far a job is; this one tells nobody. A subclass may draw, write or send it."""
+
+    def track(self, what: str, total: int | None = None) -> AbstractContextManager[Callable[..., None]]:
+        """A stretch of work of `total` equal parts; call what it yields after each, with figures to show."""
+        return nullcontext(lambda **figures: None)
+
+    def event(self, kind: str, /, **figures: Any) -> None:
+        """Something that a log should keep."""
+
+
+class Epoch(BaseModel):
+    """One pass over the training data.
+
+    Attributes:
+        epoch: from 1; 0 is the state before training.
+        loss: mean over its batches; None for epoch 0.
+        metric: by `evaluate` after the epoch, where there is one and it was asked.
+        seconds: since the step began.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: int
+    loss: float | None
+    metric: float | None
+    seconds: float
+
+
+class RecoveryRecord(BaseModel):
+    """What one recovery step did, for the report.
+
+    Attributes:
+        method: the step's name.
+        options: as given, defaults filled in.
+        seconds: wall time.
+        history: epoch by epoch, where it trains.
+        notes: whatever the user should know.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    options: dict[str, Any]
+    seconds: float
+    history: tuple[Epoch, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a recovery step may lean on.
+
+    Attributes:
+        original: the model before the cut; steps do not change it.
+        calibration: batches, `inputs` or `(inputs, targets)`.
+        loss: the user's own.
+        evaluate: the user's own.
+        seed: for steps that bring none.
+        watch: told how far the step is.
+    """
+
+    original: nn.Module
+    calibration: Iterable[Any] | None = None
+    loss: Loss | None = None
+    evaluate: Evaluate | None = None
+    seed: int = 0
+    watch: Watch = field(default_factory=Watch)
+
+
+class Step(ABC):
+    """A way of getting accuracy back."""
+
+    @abstractmethod
+    def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
+        """Changes the weights or statistics of `model` in place; modes and shapes stay."""
