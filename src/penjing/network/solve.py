@@ -39,13 +39,14 @@ class Solution:
     dependent: set[fx.Node] = field(default_factory=set)
 
 
-def solve(trace: Trace, rules: Mapping[str, Rule], module: torch.nn.Module) -> Solution:
+def solve(trace: Trace, rules: Mapping[str, Rule], module: torch.nn.Module, *, ends: bool = True) -> Solution:
     """Walks the graph once and applies the rule of every operator.
 
     Args:
         trace: the graph.
         rules: operator name without overload -> rule.
         module: the traced module, for the values of its buffers.
+        ends: whether the shapes of inputs and outputs must stay; a single operator is checked without.
     """
     solution = Solution(Space())
     constants = Constants(trace, module)
@@ -53,14 +54,15 @@ def solve(trace: Trace, rules: Mapping[str, Rule], module: torch.nn.Module) -> S
     for node in trace.graph.nodes:
         if node.op == "placeholder":
             solution.values[node] = _fresh(solution.space, node.meta.get("val"))
-            if node.name in inputs:
+            if node.name in inputs or not ends:
                 solution.dependent.add(node)
         elif node.op == "call_function":
             if not solution.dependent.isdisjoint(node.all_input_nodes):
                 solution.dependent.add(node)
             _speak(solution, node, rules, constants)
     _tie_shared(solution, trace, module)
-    _freeze_ends(solution, trace)
+    if ends:
+        _freeze_ends(solution, trace)
     return solution
 
 
