@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch import fx
 from penjing.network import Network
 from penjing.network.op import Op
 from penjing.surgery.selection import Selection
-from penjing.surgery.tracked import Expression, Leaf, Origin, evaluate, expression_of, origins
+from penjing.surgery.literals import Path
+from penjing.surgery.tracked import Expression, Leaf, Node, Origin, Tracked, evaluate, expression_of, origins
 from penjing.surgery.watch import CallKey, Sighting, Watch, nodes_by_call
 
 
@@ -24,16 +26,32 @@ class Demand:
 
 
 def demands(net: Network, watch: Watch, selection: Selection) -> list[Demand]:
-    """What every sighting asks for: the new size where an operator's rule declares one, else the old value."""
+    """What every sighting asks for: the new size where an operator's rule declares one, else the old value.
+
+    Two remembered integers that the code found equal must stay so.
+    """
     nodes = nodes_by_call(net)
     found: list[Demand] = []
     for sighting in watch.sightings:
-        stated = [pair for node in nodes.get(sighting.key, ()) for pair in _stated(net, selection, node)]
-        for number, value in zip(sighting.numbers, _match(sighting, stated), strict=True):
-            expression = expression_of(number)
-            if not isinstance(expression, int):
-                found.append(Demand(expression, value, sighting.key[0]))
+        if not any(isinstance(number, Tracked) for number in sighting.numbers.values()):
+            continue
+        wanted = new_numbers(net, selection, sighting, nodes.get(sighting.key, []))
+        for path, number in sighting.numbers.items():
+            expression = expression_of(number) if isinstance(number, int) else number
+            if not isinstance(expression, int | float):
+                found.append(Demand(expression, wanted[path], sighting.key[0]))
+    for left, right in watch.equal:
+        if isinstance(left, Tracked) and isinstance(right, Tracked):
+            found.append(Demand(Node(operator.sub, left.expression, right.expression), 0, "a comparison"))
     return found
+
+
+def new_numbers(net: Network, selection: Selection, sighting: Sighting, nodes: list[fx.Node]) -> dict[Path, Any]:
+    """What each number of a call must be after the cut: a float stays, an integer becomes what its operator's rule says."""
+    whole = {path: number for path, number in sighting.numbers.items() if isinstance(number, int)}
+    stated = [pair for node in nodes for pair in _stated(net, selection, node)]
+    after = _match([int(number) for number in whole.values()], stated)
+    return {**sighting.numbers, **dict(zip(whole, after, strict=True))}
 
 
 def known_shapes(net: Network, watch: Watch, selection: Selection) -> dict[Origin, int]:
@@ -43,7 +61,7 @@ def known_shapes(net: Network, watch: Watch, selection: Selection) -> dict[Origi
     given |= {name: given[holder] for holder, name in net.trace.state.items()}
     values: dict[Origin, int] = {}
     for sighting in watch.sightings:
-        for number in sighting.numbers:
+        for number in [n for n in sighting.numbers.values() if isinstance(n, int)] + [n for pair in watch.equal for n in pair]:
             for leaf in origins(expression_of(number)):
                 if leaf.origin[0] != "shape" or leaf.origin in values:
                     continue
@@ -117,23 +135,17 @@ def _pairs(op: Op, selection: Selection, value: Any, stated: Any) -> list[tuple[
     return []
 
 
-def _match(sighting: Sighting, stated: list[tuple[int, int]]) -> list[int]:
+def _match(numbers: list[int], stated: list[tuple[int, int]]) -> list[int]:
     """New value of each number of a call: by position where the node's integers are the same, else by value."""
-    numbers = [int(number) for number in sighting.numbers]
-    if [old for old, _ in stated] == numbers:
-        return [new for _, new in stated]
-    window = _find(numbers, [old for old, _ in stated])
+    olds = [old for old, _ in stated]
+    window = _find(numbers, olds)
     if window is not None:
         return [new for _, new in stated[window : window + len(numbers)]]
-    by_value: dict[int, list[int]] = {}
+    left: dict[int, list[int]] = {}
     for old, new in stated:
-        by_value.setdefault(old, []).append(new)
-    result = []
-    for number in numbers:
-        choices = by_value.get(number, [])
-        changed = [new for new in choices if new != number]
-        result.append(changed[0] if changed else number)
-    return result
+        if new != old:
+            left.setdefault(old, []).append(new)
+    return [(left[n].pop(0) if len(left[n]) > 1 else left[n][0]) if n in left else n for n in numbers]
 
 
 def _find(needle: list[int], hay: list[int]) -> int | None:

@@ -10,7 +10,10 @@ from torch import nn
 from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.plan import Plan
+from penjing.surgery.correct import Correction
+from penjing.surgery.enforce import find_corrections
 from penjing.surgery.graph import rewrite
+from penjing.surgery.literals import Place
 from penjing.surgery.module import Edits, apply_edits, cut_copy, plan_edits
 from penjing.surgery.proof import Proof, Reference
 from penjing.surgery.selection import Selection
@@ -67,7 +70,9 @@ def _own_module(net: Network, selection: Selection, reference: Reference) -> tup
     if net.trace.specialised:
         return net.trace.specialised, None, None, edits
     try:
-        edits, failed = plan_edits(net, selection, watch(net))
+        seen = watch(net)
+        edits, failed = plan_edits(net, selection, seen)
+        edits.corrections = find_corrections(net, selection, seen, cut_copy(net.model, edits))
         model = cut_copy(net.model, edits)
         proof = reference.check(model)
     except Exception as error:  # the user's code may raise anything on sizes it does not expect
@@ -93,6 +98,7 @@ def redo(record: dict[str, Any], model: nn.Module) -> nn.Module:
     edits = Edits(
         {name: {int(dim): kept for dim, kept in by_dim.items()} for name, by_dim in record["tensors"].items()},
         [(path, attribute, value) for path, attribute, value in record["attributes"]],
+        {path: [_correction(one) for one in found] for path, found in record["corrections"].items()},
     )
     try:
         return apply_edits(model, edits)
@@ -120,6 +126,20 @@ def check_plan(net: Network, plan: Plan) -> None:
             raise PenjingError(
                 "PJ203", f"cannot cut `{name}` ({axis.size} units)", because=axis.frozen, tries=[f'leave it out: keep=["{name}"]']
             )
+
+
+def _correction(record: dict[str, Any]) -> Correction:
+    """A correction as JSON gives it back."""
+    return Correction(
+        Place(**record["place"]),
+        tuple((_tuples(path), value) for path, value in record["numbers"]),
+        tuple((name, value) for name, value in record["named"]),
+        None if record["pieces"] is None else tuple(record["pieces"]),
+    )
+
+
+def _tuples(path: Any) -> tuple[Any, ...]:
+    return tuple(path)
 
 
 def _portable(edits: Edits) -> dict[str, Any]:

@@ -59,7 +59,9 @@ def rewrite(net: Network, selection: Selection) -> GraphNetwork:
         name = net.trace.state.get(node.name) or net.trace.constants[node.name][0]
         whole = tensor_named(net.model, name) if node.name in net.trace.state else net.trace.constants[node.name][1]
         if id(whole) not in made:
-            made[id(whole)] = _smaller(whole, selection.kept_of(net.tensors[name]))
+            dims = net.solution.values[node]
+            assert isinstance(dims, tuple)
+            made[id(whole)] = _smaller(whole, selection.kept_of(dims))
         tensors[name] = made[id(whole)]
         values[node] = graph.get_attr(name)
     for node in net.trace.graph.nodes:

@@ -58,6 +58,19 @@ def _cell(layer: rnn.RNNCellBase) -> Mapping[str, Any]:
     return {"input_size": layer.weight_ih.shape[1], "hidden_size": layer.weight_hh.shape[1]}
 
 
+def _attention(layer: nn.MultiheadAttention) -> Mapping[str, Any]:
+    if layer.in_proj_weight is not None:
+        width = layer.in_proj_weight.shape[1]
+        return {"embed_dim": width, "kdim": width, "vdim": width}
+    widths = (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
+    return dict(zip(("embed_dim", "kdim", "vdim"), (w.shape[1] for w in widths), strict=True))
+
+
+def _transformer(layer: nn.Transformer) -> Mapping[str, Any]:
+    first = next((m for m in layer.modules() if isinstance(m, nn.MultiheadAttention)), None)
+    return {"d_model": _attention(first)["embed_dim"]} if first is not None else {}
+
+
 def _gates(layer: rnn.RNNBase) -> int:
     return {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
 
@@ -75,6 +88,8 @@ MIRRORS: Mapping[type[nn.Module], Reader] = MappingProxyType(
         nn.Embedding: _embedding,
         nn.EmbeddingBag: _embedding,
         nn.PReLU: _prelu,
+        nn.MultiheadAttention: _attention,
+        nn.Transformer: _transformer,
         rnn.RNNBase: _recurrent,
         rnn.RNNCellBase: _cell,
     }

@@ -14,6 +14,7 @@ from torch import nn
 from penjing.network import Network
 from penjing.network.solve import tensor_named
 from penjing.surgery.adapt import Demand, demands, known_shapes, solve
+from penjing.surgery.correct import Correction, install
 from penjing.surgery.mirrors import mirrored
 from penjing.surgery.selection import Selection, take
 from penjing.surgery.tracked import Origin
@@ -26,11 +27,13 @@ class Edits:
 
     Attributes:
         tensors: dotted name -> dimension -> kept indices.
-        attributes: (module path, attribute path) -> new value.
+        attributes: (module path, attribute path, new value).
+        corrections: module path -> calls that its code makes with sizes no attribute decides.
     """
 
     tensors: dict[str, dict[int, list[int]]] = field(default_factory=dict)
     attributes: list[tuple[str, list[str], Any]] = field(default_factory=list)
+    corrections: dict[str, list[Correction]] = field(default_factory=dict)
 
 
 def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits, list[Demand]]:
@@ -67,7 +70,7 @@ def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
     for module in model.modules():
         for name, size in mirrored(module).items():
             setattr(module, name, size)
-    return model
+    return install(model, edits.corrections)
 
 
 def cut_copy(model: nn.Module, edits: Edits) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -46,6 +47,21 @@ class Tracked(int):
         """Itself: it is immutable."""
         return self
 
+    def __eq__(self, other: object) -> bool:
+        """Equality of the values; what the code finds equal is noted (see `comparisons`)."""
+        equal = int(self) == other
+        if equal and isinstance(other, int) and _noted:
+            _noted[-1].append((self, other))
+        return equal
+
+    def __ne__(self, other: object) -> bool:
+        """The opposite, noted alike."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Of the value."""
+        return hash(int(self))
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Leaves its memory behind."""
         return int, (int(self),)
@@ -80,6 +96,19 @@ def origins(expression: Expression) -> Iterator[Leaf]:
             yield at
         elif isinstance(at, Node):
             stack += [at.left, at.right]
+
+
+_noted: list[list[tuple[int, int]]] = []
+
+
+@contextmanager
+def comparisons(notes: list[tuple[int, int]]) -> Iterator[None]:
+    """Inside, every pair of integers that compares equal, one of them remembered, is added to `notes`."""
+    _noted.append(notes)
+    try:
+        yield
+    finally:
+        _noted.pop()
 
 
 def _binary(function: Callable[[int, int], int]) -> tuple[Callable[..., Any], Callable[..., Any]]:

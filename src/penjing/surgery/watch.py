@@ -1,11 +1,12 @@
-"""One run of the user's code in which its integers are remembered: which of them reach which operator, and as what."""
+"""One run of the user's code in which its integers are remembered: which of them reach which call, and as what."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy, deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,57 +15,106 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from penjing.network import Network
-from penjing.surgery.tracked import Leaf, Tracked
+from penjing.surgery.literals import Path, Place, caller, numbers, plain
+from penjing.surgery.tracked import Leaf, Tracked, comparisons
 
 CallKey = tuple[str, str]
 """Which call of which torch function: the tracer marks its graph nodes with the same pair."""
 
 _NEVER = frozenset({"training", "call_super_init", "dump_patches", "_version", "_is_full_backward_hook"})
+_OWN = ("_hooks", "_parameters", "_buffers", "_modules", "_hooks_with_kwargs", "_hooks_always_called")
 
 
 @dataclass
 class Sighting:
-    """The integers of one call, in order, remembered or not."""
+    """One call: its numbers, where in the code it stands, and in which module.
+
+    Attributes:
+        key: which call of the run.
+        numbers: place among the arguments -> number, remembered or not.
+        place: where in the code.
+        module: path of the innermost module being called.
+    """
 
     key: CallKey
-    numbers: list[int]
+    numbers: dict[Path, Any]
+    place: Place
+    module: str
 
 
 @dataclass
 class Watch:
-    """What was seen.
-
-    Attributes:
-        sightings: calls that took at least one remembered integer.
-        holders: origin of a size attribute -> the objects to be changed are found by (module path, attribute path).
-    """
+    """What was seen: calls in order, and pairs of remembered integers that the code found equal."""
 
     sightings: list[Sighting] = field(default_factory=list)
+    equal: list[tuple[Any, Any]] = field(default_factory=list)
 
 
-class _Watcher(TorchFunctionMode):
-    """Counts calls as the tracer does, notes the integers of each, and gives back shapes that are remembered."""
+class CallCounter(TorchFunctionMode):
+    """Counts calls as the tracer does, and knows the innermost module being called."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._watch = watch
         self._counts: dict[Any, int] = defaultdict(int)
+        self._stack: list[tuple[str, Counter[Place]]] = [("", Counter())]
+
+    @contextmanager
+    def around(self, model: nn.Module) -> Iterator[None]:
+        """Follows every module of `model` while it is called."""
+        handles = []
+        for path, module in model.named_modules():
+
+            def enter(*_: Any, path: str = path) -> None:
+                self._stack.append((path, Counter()))
+
+            handles.append(module.register_forward_pre_hook(enter))
+            handles.append(module.register_forward_hook(self._leave, always_call=True))
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with torch.enable_grad(), self:
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
+            for handle in handles:
+                handle.remove()
+
+    def count(self, func: Any) -> CallKey:
+        """The tracer's name of this call."""
+        self._counts[func] += 1
+        name = getattr(func, "__name__", "")
+        return f"{name}_{self._counts[func]}", f"{type(func).__name__}.{name}"
+
+    def locate(self, func: Any) -> tuple[Place, str]:
+        """Where this call stands, and in which module."""
+        path, seen = self._stack[-1]
+        place = caller(getattr(func, "__name__", ""))
+        seen[place] += 1
+        return replace(place, occurrence=seen[place] - 1), path
+
+    def _leave(self, *_: Any) -> None:
+        self._stack.pop()
+
+
+class _Watcher(CallCounter):
+    """Notes the numbers of each call, and gives back shapes that are remembered."""
+
+    def __init__(self, seen: Watch) -> None:
+        super().__init__()
+        self._watch = seen
         self._made: dict[int, tuple[CallKey, int, Any]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        self._counts[func] += 1
-        name = getattr(func, "__name__", "")
-        key = (f"{name}_{self._counts[func]}", f"{type(func).__name__}.{name}")
-        numbers = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, int) and not isinstance(leaf, bool)]
-        if any(isinstance(number, Tracked) for number in numbers):
-            self._watch.sightings.append(Sighting(key, numbers))
-        result = func(*_plain(args), **_plain(kwargs))
-        if func is torch.Tensor.shape.__get__ or (func is torch.Tensor.size and isinstance(result, torch.Size)):  # type: ignore[attr-defined]
+        key = self.count(func)
+        if not is_shape(func):
+            found = dict(numbers((args, kwargs)))
+            self._watch.sightings.append(Sighting(key, found, *self.locate(func)))
+        result = func(*plain(args), **plain(kwargs))
+        if is_shape(func) and isinstance(result, torch.Size):
             return self._remember(args[0], result)
-        if func is torch.Tensor.size and isinstance(result, int):
-            dim = args[1] if len(args) > 1 else kwargs["dim"]
-            return self._remember(args[0], args[0].shape)[dim]
+        if is_shape(func) and isinstance(result, int) and (len(args) > 1 or kwargs):
+            return self._remember(args[0], args[0].shape)[args[1] if len(args) > 1 else kwargs["dim"]]
         for place, leaf in enumerate(pytree.tree_leaves(result)):
             if isinstance(leaf, torch.Tensor):
                 self._made[id(leaf)] = (key, place, leaf)
@@ -98,14 +148,14 @@ def watch(net: Network) -> Watch:
     for name, leaf in zip(net.trace.inputs, leaves, strict=True):
         if isinstance(leaf, torch.Tensor):
             watcher.introduce(leaf, name)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.enable_grad(), watcher:
-            net.call.run(model)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+    with comparisons(seen.equal), watcher.around(model):
+        net.call.run(model)
     return seen
+
+
+def is_shape(func: Any) -> bool:
+    """Whether `func` reads the shape of a tensor."""
+    return func is torch.Tensor.size or func is torch.Tensor.shape.__get__  # type: ignore[attr-defined]
 
 
 def nodes_by_call(net: Network) -> dict[CallKey, list[fx.Node]]:
@@ -118,9 +168,9 @@ def nodes_by_call(net: Network) -> dict[CallKey, list[fx.Node]]:
 
 
 def integer_attributes(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Attribute paths of a module that hold an integer, or a tuple or list with integers; plain objects one level deep."""
+    """Attribute paths of a module that hold an integer, or a tuple or list with some; plain objects one level deep."""
     for name, value in vars(module).items():
-        if name in _NEVER or name.startswith("_") and name.endswith(("_hooks", "_parameters", "_buffers", "_modules")):
+        if name in _NEVER or (name.startswith("_") and name.endswith(_OWN)):
             continue
         if _has_integers(value):
             yield (name,), value
@@ -169,7 +219,3 @@ def _has_integers(value: Any) -> bool:
     if isinstance(value, int):
         return type(value) is int
     return type(value) in (tuple, list, torch.Size) and any(type(entry) is int for entry in value)
-
-
-def _plain(value: Any) -> Any:
-    return pytree.tree_map(lambda leaf: int(leaf) if isinstance(leaf, Tracked) else leaf, value)

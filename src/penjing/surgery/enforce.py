@@ -1,0 +1,135 @@
+"""Finds the corrections that a cut module needs: one run in which every call is held to what the graph says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from penjing.axes import Dim
+from penjing.network import Network
+from penjing.surgery.adapt import new_numbers
+from penjing.surgery.correct import Correction
+from penjing.surgery.literals import Path, numbers
+from penjing.surgery.selection import Selection
+from penjing.surgery.watch import CallCounter, CallKey, Sighting, Watch, is_shape, nodes_by_call
+
+_SPLITS = ("split", "chunk", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split")
+
+
+class _Enforcer(CallCounter):
+    """Corrects each call on the way, and notes what it had to correct."""
+
+    def __init__(self, net: Network, selection: Selection, seen: Watch) -> None:
+        super().__init__()
+        self._net, self._selection = net, selection
+        self._seen: dict[CallKey, Sighting] = {sighting.key: sighting for sighting in seen.sightings}
+        self._nodes = nodes_by_call(net)
+        self.corrections: dict[str, dict[Any, Correction]] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        key = self.count(func)
+        if is_shape(func):
+            return func(*args, **kwargs)
+        place, path = self.locate(func)
+        before = self._seen.get(key)
+        correction = self._needed(func, before, key, args, kwargs) if before else None
+        if correction is None:
+            return func(*args, **kwargs)
+        correction = Correction(place, correction.numbers, correction.named, correction.pieces)
+        known = self.corrections.setdefault(path, {}).setdefault(place, correction)
+        if known != correction:
+            raise ValueError(f"`{place.text}` would need different corrections on different calls")
+        return correction.call(func, args, kwargs)
+
+    def _needed(self, func: Any, before: Sighting, key: CallKey, args: Any, kwargs: Any) -> Correction | None:
+        nodes = self._nodes.get(key, [])
+        if func is F.multi_head_attention_forward:
+            return self._attention(before, nodes, args, kwargs)
+        wanted = new_numbers(self._net, self._selection, before, nodes)
+        now = dict(numbers((args, kwargs)))
+        wrong: list[tuple[Path, Any]] = [
+            (path, wanted[path]) for path, number in now.items() if path in wanted and wanted[path] != number and number != -1
+        ]
+        named: list[tuple[str, Any]] = []
+        for node in nodes:
+            op = self._net.solution.ops.get(node)
+            if op is None or not any(self._selection.touches(dim) for dims in op.inputs() for dim in dims):
+                continue
+            named += [(name, value) for name, value in op.pinned.items() if kwargs.get(name) is None]
+            if op.pieces is not None and func.__name__ in _SPLITS:
+                pieces = tuple(self._selection.size(piece) for piece in op.pieces[1])
+                if pieces != tuple(self._pieces_of(func, args, kwargs)):
+                    return Correction(before.place, pieces=pieces)
+                return None
+        return Correction(before.place, tuple(wrong), tuple(named)) if wrong or named else None
+
+    def _pieces_of(self, func: Any, args: Any, kwargs: Any) -> list[int]:
+        """How the call would cut as it is."""
+        dim = kwargs.get("dim", args[2] if len(args) > 2 else 0)
+        return [piece.shape[dim] for piece in func(*args, **kwargs)]
+
+    def _attention(self, before: Sighting, nodes: list[fx.Node], args: Any, kwargs: Any) -> Correction | None:
+        """PyTorch's own attention serves as long as only whole heads are gone and the widths still agree."""
+        query, heads, packed, out = args[0], int(args[4]), args[5], args[11]
+        scale = _original_scale(self._net, nodes)
+        kept = _heads(self._net, self._selection, nodes, heads)
+        inner = out.shape[1]
+        same = kept * round(scale**-2) == inner == query.shape[-1] and packed is not None and packed.shape[0] == 3 * inner
+        if same and kept == heads:
+            return None
+        return Correction(before.place, ((((0, 4)), kept),) if kept != heads else (), (("scale", scale),))
+
+
+def find_corrections(
+    net: Network, selection: Selection, seen: Watch, model: nn.Module
+) -> dict[str, list[Correction]]:
+    """Corrections by module path, found on one run of `model` (already cut, its attributes changed).
+
+    Raises:
+        Exception: whatever the user's code raises where correcting calls is not enough.
+    """
+    was_training = [(module, module.training) for module in model.modules()]
+    enforcer = _Enforcer(net, selection, seen)
+    try:
+        model.eval()
+        with enforcer.around(model):
+            net.call.map(_copy).run(model)
+    finally:
+        for module, flag in was_training:
+            module.training = flag
+    return {path: list(found.values()) for path, found in enforcer.corrections.items()}
+
+
+def _copy(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _original_scale(net: Network, nodes: list[fx.Node]) -> float:
+    for node in nodes:
+        op = net.solution.ops.get(node)
+        if op is not None and "scale" in op.pinned:
+            return float(op.pinned["scale"])
+        if node.target is torch.ops.aten.mul.Tensor and isinstance(node.args[1], float):
+            return float(node.args[1])
+    raise ValueError("the scale of an attention was not found in its graph")
+
+
+def _heads(net: Network, selection: Selection, nodes: list[fx.Node], heads: int) -> int:
+    """Heads that are left: the slow factor of the width that the output projection reads."""
+    space = net.solution.space
+    linear = [node for node in nodes if node.target is torch.ops.aten.linear.default][-1]
+    op = net.solution.ops[linear]
+    width: Dim = op.dims("weight")[1]
+    left, whole = 1, 1
+    for factor in space.parts(width) or (width,):
+        if whole == heads:
+            break
+        whole *= space.size(factor)
+        left *= selection.size(factor)
+    if whole != heads:
+        raise ValueError("heads and head width are not separate")
+    return left
