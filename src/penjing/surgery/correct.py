@@ -44,7 +44,7 @@ class Correction:
         kwargs = {**kwargs, **dict(self.named)}
         if self.pieces is not None:
             return torch.split(args[0], list(self.pieces), _dim_of_split(args, kwargs))
-        if func is F.multi_head_attention_forward:
+        if func is F.multi_head_attention_forward and "scale" in kwargs:
             return multi_head_attention(*args, **kwargs)
         return func(*args, **kwargs)
 

@@ -16,6 +16,8 @@ from penjing.surgery.literals import Path, numbers
 from penjing.surgery.selection import Selection
 from penjing.surgery.watch import CallCounter, CallKey, Sighting, Watch, is_shape, nodes_by_call
 
+_HEADS: Path = (0, 4)
+"""Where `F.multi_head_attention_forward` is told the number of heads: its fifth positional argument."""
 _SPLITS = ("split", "chunk", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split")
 
 
@@ -74,14 +76,14 @@ class _Enforcer(CallCounter):
 
     def _attention(self, before: Sighting, nodes: list[fx.Node], args: Any, kwargs: Any) -> Correction | None:
         """PyTorch's own attention serves as long as only whole heads are gone and the widths still agree."""
-        query, heads, packed, out = args[0], int(args[4]), args[5], args[11]
+        query, packed, out = args[0], args[5], args[11]
         scale = _original_scale(self._net, nodes)
-        kept = _heads(self._net, self._selection, nodes, heads)
+        kept = _heads(self._net, self._selection, nodes, int(before.numbers[_HEADS]))
         inner = out.shape[1]
-        same = kept * round(scale**-2) == inner == query.shape[-1] and packed is not None and packed.shape[0] == 3 * inner
-        if same and kept == heads:
-            return None
-        return Correction(before.place, ((((0, 4)), kept),) if kept != heads else (), (("scale", scale),))
+        told = (((_HEADS, kept)),) if int(args[4]) != kept else ()
+        if kept * round(scale**-2) == inner == query.shape[-1] and packed is not None and packed.shape[0] == 3 * inner:
+            return Correction(before.place, told) if told else None
+        return Correction(before.place, told, (("scale", scale),))
 
 
 def find_corrections(

@@ -72,7 +72,7 @@ class CallCounter(TorchFunctionMode):
         fast_path = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:
-            with torch.enable_grad(), self:
+            with torch.enable_grad(), _as_exported(), self:
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast_path)
@@ -94,6 +94,19 @@ class CallCounter(TorchFunctionMode):
 
     def _leave(self, *_: Any) -> None:
         self._stack.pop()
+
+
+@contextmanager
+def _as_exported() -> Iterator[None]:
+    """Code that asks whether it is being exported takes the path that the tracer saw."""
+    flags = {name: getattr(torch.compiler, name) for name in ("_is_compiling_flag", "_is_exporting_flag")}
+    try:
+        for name in flags:
+            setattr(torch.compiler, name, True)
+        yield
+    finally:
+        for name, value in flags.items():
+            setattr(torch.compiler, name, value)
 
 
 class _Watcher(CallCounter):
