@@ -1,0 +1,174 @@
+"""Statistics: what criteria need from data, collected in one pass for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from penjing.criteria.batch import call_of, placed
+from penjing.errors import PenjingError
+from penjing.network import Network
+from penjing.network.trace import where
+
+Need = Literal["gradients"]
+"""What can be asked of the collector: `gradients`, the sum over batches of |dL/dw|."""
+
+Loss = Callable[[Any, Any], Any]
+"""(outputs, batch) -> a tensor of one element, made of the outputs."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What one pass over the data left behind.
+
+    Attributes:
+        batches: how many were seen.
+        loss: their mean loss; None where none was needed.
+        gradients: parameter name (every alias of it) -> sum over batches of |dL/dw|, float64, shaped as the
+            parameter. Empty where they were not asked for. A parameter that the loss does not depend on has
+            zeros.
+    """
+
+    batches: int = 0
+    loss: float | None = None
+    gradients: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def holds(self) -> frozenset[Need]:
+        """What was collected."""
+        return frozenset({"gradients"}) if self.gradients else frozenset()
+
+
+def collect(
+    net: Network, needs: Collection[Need], *, data: Iterable[Any] | None, loss: Loss | None
+) -> Statistics:
+    """Passes over `data` once and gathers everything in `needs`.
+
+    The model runs in eval mode: what is measured is the function that will be shipped (running statistics,
+    no dropout). Afterwards it is as it was: modes, `.grad`, `requires_grad`, and buffers too.
+
+    Args:
+        net: the network whose model is asked.
+        needs: the union of what the criteria need; nothing is touched where it is empty.
+        data: batches: `inputs` or `(inputs, targets)`, inputs as the model is called.
+        loss: (outputs, batch) -> scalar.
+
+    Raises:
+        PenjingError: PJ302, data or a loss is needed and missing; PJ303, a loss or gradient that is not
+            finite; PJ304, no batch at all; PJ307, what the loss returns is no scalar that depends on the
+            weights; PJ310, a batch that does not run through the model.
+    """
+    if not needs:
+        return Statistics()
+    if data is None or loss is None:
+        missing = " and ".join(name for name, given in (("data", data), ("loss", loss)) if given is None)
+        raise PenjingError(
+            "PJ302",
+            f"cannot collect {', '.join(sorted(needs))} without {missing}",
+            because="gradients of the loss over calibration batches are needed",
+            tries=["data=batches, loss=lambda outputs, batch: ...", 'criterion="magnitude" needs neither'],
+        )
+    if isinstance(data, Tensor):
+        raise PenjingError(
+            "PJ302",
+            f"data is one tensor {tuple(data.shape)}, not batches",
+            tries=["data=[tensor]", "data=a DataLoader, or any other iterable of batches"],
+        )
+    model = net.model
+    names = _parameters(model)
+    with _as_it_was(model), torch.enable_grad():
+        parameters = list(names)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        sums = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
+        total, count = 0.0, 0
+        for number, given in enumerate(data):
+            batch = placed(model, given)
+            value = _loss_of(model, batch, loss, number)
+            gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+            for place, gradient in enumerate(gradients):
+                if gradient is not None:
+                    _check_finite(gradient, f"the gradient of `{names[parameters[place]][0]}`", number)
+                    sums[place] += gradient.detach().abs()
+            total, count = total + float(value.detach()), number + 1
+    if not count:
+        raise PenjingError("PJ304", "data holds no batch", tries=["a generator can be read only once"])
+    found = {name: sums[place] for place, p in enumerate(parameters) for name in names[p]}
+    return Statistics(count, total / count, MappingProxyType(found))
+
+
+def _parameters(model: nn.Module) -> dict[nn.Parameter, list[str]]:
+    """Every parameter that can have a gradient, once, with all its names."""
+    found: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if parameter.is_floating_point():
+            found.setdefault(parameter, []).append(name)
+    return found
+
+
+def _loss_of(model: nn.Module, batch: Any, loss: Loss, number: int) -> Tensor:
+    call = call_of(model, batch, number)
+    try:
+        outputs = call.run(model)
+    except Exception as error:  # the model is the user's: whatever it raises is answered in one form
+        raise PenjingError(
+            "PJ310",
+            f"`{type(model).__name__}` does not run on batch {number}",
+            because=f"{type(error).__name__}: {error}",
+            path=where(error),
+            tries=["check the shapes and types of this batch against the example inputs"],
+        ) from error
+    value = loss(outputs, batch)
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        seen = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        detached = isinstance(value, Tensor) and value.numel() == 1
+        raise PenjingError(
+            "PJ307",
+            "the loss returns no scalar that depends on the weights",
+            because="its value is detached from the outputs" if detached else f"it returned {seen}",
+            tries=["return one number made of the outputs: functional.cross_entropy(outputs, batch[1])"],
+        )
+    _check_finite(value, "the loss", number)
+    return value.reshape(())
+
+
+def _check_finite(tensor: Tensor, what: str, number: int) -> None:
+    if not bool(tensor.isfinite().all()):
+        raise PenjingError(
+            "PJ303",
+            f"{what} is not finite on batch {number}",
+            because="scores made of it would rank nothing",
+            tries=["look at that batch and its targets", "leave it out of data"],
+        )
+
+
+@contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards modes, gradient flags and buffers are what they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        with torch.no_grad():
+            for module, name, buffer, value in buffers:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+                module._buffers[name] = buffer

@@ -1,0 +1,38 @@
+"""The criteria that come with penjing, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from penjing.criteria.criterion import Criterion
+from penjing.criteria.magnitude import Magnitude
+from penjing.criteria.random import Random
+from penjing.criteria.taylor import Taylor
+from penjing.errors import PenjingError
+
+CRITERIA: Mapping[str, Callable[[], Criterion]] = MappingProxyType(
+    {
+        "magnitude": Magnitude,
+        "taylor": Taylor,
+        "random": Random,
+    }
+)
+"""Name -> criterion; called without arguments it has its default options."""
+
+
+def get(criterion: str | Criterion) -> Criterion:
+    """The criterion called `criterion`, with its default options; one that is no name is handed back.
+
+    Raises:
+        PenjingError: PJ301, there is none of that name.
+    """
+    if isinstance(criterion, Criterion):
+        return criterion
+    if criterion not in CRITERIA:
+        near = get_close_matches(criterion, CRITERIA, n=3, cutoff=0)
+        raise PenjingError(
+            "PJ301", f"there is no criterion `{criterion}`", tries=[f"`{name}`" for name in near]
+        )
+    return CRITERIA[criterion]()
