@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -104,10 +103,11 @@ def test_fetch_gives_one_error_when_nothing_listens(address: str, tmp_path: Path
 def test_fetch_gives_one_error_and_no_partial_file_when_it_cannot_write(
     folder: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(source: str, target: Path) -> None:
+    def full(source: Path, target: Path) -> None:
+        assert source.exists()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(PenjingError, match=r"\[PJ353\] cannot write") as caught:
         fetch([address + NAME], checksum(folder / NAME), tmp_path / "cache" / NAME)
     assert caught.value.because == "No space left on device"

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import os
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
@@ -94,17 +93,14 @@ def _checksum(data: bytes) -> str | None:
 
 def _write(data: bytes, path: Path) -> None:
     """Writes all of a file or nothing."""
-    partial: str | None = None
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            partial = file.name
-            file.write(data)
-        os.replace(partial, path)
+        partial.write_bytes(data)
+        partial.replace(path)
     except OSError as error:
-        if partial is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise PenjingError(
             "PJ353",
             f"cannot write `{path}`",
