@@ -14,7 +14,7 @@ from penjing.surgery.adapt import new_numbers
 from penjing.surgery.correct import Correction
 from penjing.surgery.literals import Path, numbers
 from penjing.surgery.selection import Selection
-from penjing.surgery.watch import CallCounter, CallKey, Sighting, Watch, is_shape, nodes_by_call
+from penjing.surgery.watch import CallCounter, Sighting, Watch, is_shape, nodes_by_call
 
 _HEADS: Path = (0, 4)
 """Where `F.multi_head_attention_forward` is told the number of heads: its fifth positional argument."""
@@ -27,18 +27,17 @@ class _Enforcer(CallCounter):
     def __init__(self, net: Network, selection: Selection, seen: Watch) -> None:
         super().__init__()
         self._net, self._selection = net, selection
-        self._seen: dict[CallKey, Sighting] = {sighting.key: sighting for sighting in seen.sightings}
+        self._seen = {(one.place, one.module, one.turn): one for one in seen.sightings}
         self._nodes = nodes_by_call(net)
         self.corrections: dict[str, dict[Any, Correction]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        key = self.count(func)
         if is_shape(func):
             return func(*args, **kwargs)
-        place, path = self.locate(func)
-        before = self._seen.get(key)
-        correction = self._needed(func, before, key, args, kwargs) if before else None
+        place, path, turn = self.locate(func)
+        before = self._seen.get((place, path, turn))
+        correction = self._needed(func, before, args, kwargs) if before else None
         if correction is None:
             return func(*args, **kwargs)
         correction = Correction(place, correction.numbers, correction.named, correction.pieces)
@@ -47,8 +46,8 @@ class _Enforcer(CallCounter):
             raise ValueError(f"`{place.text}` would need different corrections on different calls")
         return correction.call(func, args, kwargs)
 
-    def _needed(self, func: Any, before: Sighting, key: CallKey, args: Any, kwargs: Any) -> Correction | None:
-        nodes = self._nodes.get(key, [])
+    def _needed(self, func: Any, before: Sighting, args: Any, kwargs: Any) -> Correction | None:
+        nodes = self._nodes.get(before.key, [])
         if func is F.multi_head_attention_forward:
             return self._attention(before, nodes, args, kwargs)
         wanted = new_numbers(self._net, self._selection, before, nodes)

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from penjing.errors import PenjingError
 from penjing.network import Call, Network
+from penjing.network.outputs import flatten
 from penjing.surgery.masked import run_masked
 from penjing.surgery.selection import Selection
 
@@ -99,7 +100,7 @@ class Reference:
     def check(self, model: nn.Module) -> Proof:
         """Compares `model` (any dtype; a float64 copy is run) with the masked original."""
         candidate = deepcopy(model).double().eval()
-        return self.compare(lambda call: pytree.tree_leaves(call.run(candidate)))
+        return self.compare(lambda call: flatten(call.run(candidate))[0])
 
     def compare(self, run: Callable[[Call], list[Any]]) -> Proof:
         """Compares flattened outputs."""

@@ -34,12 +34,14 @@ class Sighting:
         numbers: place among the arguments -> number, remembered or not.
         place: where in the code.
         module: path of the innermost module being called.
+        turn: which call of that module.
     """
 
     key: CallKey
     numbers: dict[Path, Any]
     place: Place
     module: str
+    turn: int
 
 
 @dataclass
@@ -56,7 +58,8 @@ class CallCounter(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._counts: dict[Any, int] = defaultdict(int)
-        self._stack: list[tuple[str, Counter[Place]]] = [("", Counter())]
+        self._stack: list[tuple[str, int, Counter[Place]]] = [("", 0, Counter())]
+        self._turns: Counter[str] = Counter()
 
     @contextmanager
     def around(self, model: nn.Module) -> Iterator[None]:
@@ -65,7 +68,8 @@ class CallCounter(TorchFunctionMode):
         for path, module in model.named_modules():
 
             def enter(*_: Any, path: str = path) -> None:
-                self._stack.append((path, Counter()))
+                self._turns[path] += 1
+                self._stack.append((path, self._turns[path], Counter()))
 
             handles.append(module.register_forward_pre_hook(enter))
             handles.append(module.register_forward_hook(self._leave, always_call=True))
@@ -85,12 +89,12 @@ class CallCounter(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         return f"{name}_{self._counts[func]}", f"{type(func).__name__}.{name}"
 
-    def locate(self, func: Any) -> tuple[Place, str]:
-        """Where this call stands, and in which module."""
-        path, seen = self._stack[-1]
+    def locate(self, func: Any) -> tuple[Place, str, int]:
+        """Where this call stands, in which module, and in which call of that module."""
+        path, turn, seen = self._stack[-1]
         place = caller(getattr(func, "__name__", ""))
         seen[place] += 1
-        return replace(place, occurrence=seen[place] - 1), path
+        return replace(place, occurrence=seen[place] - 1), path, turn
 
     def _leave(self, *_: Any) -> None:
         self._stack.pop()
