@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import penjing.network
-import penjing.plan
+import penjing.plan.plan
 import penjing.surgery
 from tests.zoo.entry import Entry
 from tests.zoo.models.hf import HF_ENTRIES
@@ -145,7 +145,7 @@ def test_checkpoint_is_refused_rather_than_another_function_when_layers_differ(
 def _halve(net: penjing.network.Network, axes: Iterable[penjing.network.Axis]) -> nn.Module:
     """Keeps every other unit of each axis, from the second on, so that leading slices are the wrong ones."""
     kept = {axis.name: tuple(range(1, axis.size, 2)) or (0,) for axis in axes}
-    plan = penjing.plan.Plan(kept=kept, dropped=())
+    plan = penjing.plan.plan.Plan(kept=kept, dropped=())
     cut = penjing.surgery.cut(net, plan)
     assert cut.fallback is None
     small = cut.model

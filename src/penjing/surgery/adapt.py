@@ -71,11 +71,17 @@ def known_shapes(net: Network, watch: Watch, selection: Selection) -> dict[Origi
     return values
 
 
-def solve(wanted: list[Demand], known: dict[Origin, int]) -> tuple[dict[Origin, int], list[Demand]]:
+def solve(
+    wanted: list[Demand], known: dict[Origin, int], *, settle: bool = False
+) -> tuple[dict[Origin, int], list[Demand]]:
     """New values of attributes that satisfy the demands, and the demands that cannot be satisfied.
 
-    Demands on a single attribute decide it; those on expressions decide the attribute that is left open in them, where
-    only one value fits.
+    Demands on a single attribute decide it; those on expressions decide the attribute that is left open in them.
+
+    Args:
+        wanted: the demands.
+        known: new values of what is no attribute (shapes).
+        settle: where demands leave several attributes open, let one of them keep its old value and go on.
     """
     values = dict(known)
     failed: list[Demand] = []
@@ -83,8 +89,7 @@ def solve(wanted: list[Demand], known: dict[Origin, int]) -> tuple[dict[Origin, 
     while waiting:
         later: list[Demand] = []
         for demand in waiting:
-            left = {leaf.origin: leaf for leaf in origins(demand.expression) if leaf.origin not in values}
-            open_ = [leaf for leaf in left.values() if leaf.origin[0] == "attribute"]
+            open_ = _open(demand, values)
             if not open_:
                 if evaluate(demand.expression, values) != demand.value:
                     failed.append(demand)
@@ -97,9 +102,18 @@ def solve(wanted: list[Demand], known: dict[Origin, int]) -> tuple[dict[Origin, 
             else:
                 later.append(demand)
         if len(later) == len(waiting):
-            break
+            if not settle:
+                break
+            unchanged = [demand for demand in later if evaluate(demand.expression, values) == demand.value]
+            leaf = _open((unchanged or later)[0], values)[-1]
+            values[leaf.origin] = leaf.value
         waiting = later
     return {origin: value for origin, value in values.items() if origin[0] == "attribute"}, failed
+
+
+def _open(demand: Demand, values: dict[Origin, int]) -> list[Leaf]:
+    left = {leaf.origin: leaf for leaf in origins(demand.expression) if leaf.origin not in values}
+    return [leaf for leaf in left.values() if leaf.origin[0] == "attribute"]
 
 
 def _fitting(demand: Demand, leaf: Leaf, values: dict[Origin, int]) -> int | None:

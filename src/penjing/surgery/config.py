@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,10 +16,24 @@ from torch import nn
 
 from penjing.surgery.adapt import Demand, solve
 from penjing.surgery.mirrors import mirrored
-from penjing.surgery.tracked import Expression, Leaf, Origin, Tracked, evaluate, expression_of
-from penjing.surgery.watch import integer_attributes, is_settings
+from penjing.surgery.tracked import Origin, Tracked, expression_of
+from penjing.surgery.watch import has_integers, integer_attributes, is_settings, remember
 
 SettingsPath = tuple[str, ...]
+SettingsChange = list[tuple[SettingsPath, Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a config says what a cut model is.
+
+    Attributes:
+        changed: (path of the setting, new value).
+        sizes: (module path, attribute path, value) of sizes that follow from the settings and no operator reads.
+    """
+
+    changed: SettingsChange
+    sizes: list[tuple[str, list[str], Any]]
 
 
 def rebuilds_from_config(model: nn.Module) -> bool:
@@ -26,59 +41,52 @@ def rebuilds_from_config(model: nn.Module) -> bool:
     return hasattr(type(model), "from_pretrained") and is_settings(vars(model).get("config"))
 
 
-def new_settings(model: nn.Module, cut: nn.Module, edited: set[tuple[str, tuple[str, ...]]]) -> dict[SettingsPath, int] | str:
+def new_settings(model: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -> Settings | str:
     """Settings that differ for the cut model, or why no config can say what it is.
 
     Args:
         model: the original.
         cut: the cut copy of it.
-        edited: (module path, attribute path) of the sizes that the code was seen to need, already changed in `cut`.
+        seen: sizes that the code was seen to use, by origin, and their values in `cut`.
     """
     remembered = deepcopy(vars(model)["config"])
     for path, holder, name in list(_integers(remembered)):
-        holder[name] = Tracked(holder[name], Leaf(("attribute", ".".join(path), name), holder[name]))
+        holder[name] = remember(holder[name], ("attribute", ".".join(path), name))
     try:
         built = _build(type(model), remembered)
     except Exception as error:  # a class may refuse integers of another kind; then its config is left alone
         return f"`{type(model).__name__}` cannot be built from a config whose sizes are watched ({error})"
-    wanted = list(_demands(built, cut, edited))
-    values, failed = solve(wanted, {})
+    values, failed = solve(list(_demands(built, cut, seen)), {}, settle=True)
     if failed:
         return f"no setting gives {failed[0].call} the value {failed[0].value}"
     changed = _changed(vars(model)["config"], values)
-    config = with_settings(vars(model)["config"], changed)
     try:
-        rebuilt = _build(type(model), config)
+        rebuilt = _build(type(model), with_settings(vars(model)["config"], changed))
     except Exception as error:
         return f"`{type(model).__name__}` does not accept the new settings ({error})"
-    return _difference(cut, rebuilt) or changed
+    return _difference(cut, rebuilt) or Settings(changed, list(_sizes(cut, rebuilt)))
 
 
-def with_settings(config: Any, changed: Mapping[SettingsPath, int]) -> Any:
-    """A copy of `config` with some settings changed; nested configs by path."""
-    fresh = deepcopy(config)
-    for path, value in changed.items():
+def with_settings(config: Any, changed: SettingsChange, memo: dict[int, Any] | None = None) -> Any:
+    """A copy of `config` with some settings changed; nested configs by path. `memo` then maps old parts to new ones."""
+    fresh = deepcopy(config, memo)
+    for path, value in changed:
         holder = vars(fresh)
         for part in path[:-1]:
             holder = vars(holder[part])
-        holder[path[-1]] = value
+        old = holder[path[-1]]
+        holder[path[-1]] = type(old)(value) if isinstance(old, list | tuple) else value
     return fresh
 
 
-def settle(built: nn.Module, values: Mapping[Origin, int]) -> Iterator[tuple[str, tuple[str, ...], int]]:
-    """Every remembered size attribute of `built` and its value under new settings."""
-    for path, module in built.named_modules():
-        for attribute, held in integer_attributes_of(module):
-            value = evaluate(held, values)
-            if value is not None:
-                yield path, attribute, value
-
-
-def integer_attributes_of(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Expression]]:
-    """Plain attributes of a module that hold a remembered integer."""
-    for name, value in vars(module).items():
-        if isinstance(value, Tracked):
-            yield (name,), value.expression
+def give_settings(model: nn.Module, changed: SettingsChange) -> None:
+    """Replaces the config, and every part of it that a module holds, by one with the settings changed."""
+    memo: dict[int, Any] = {}
+    vars(model)["config"] = with_settings(vars(model)["config"], changed, memo)
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if id(value) in memo and is_settings(value):
+                vars(module)[name] = memo[id(value)]
 
 
 def _build(kind: type[nn.Module], config: Any) -> nn.Module:
@@ -88,37 +96,57 @@ def _build(kind: type[nn.Module], config: Any) -> nn.Module:
 
 
 def _integers(settings: Any, path: SettingsPath = ()) -> Iterator[tuple[SettingsPath, dict[str, Any], str]]:
-    """(path, dict, key) of every integer in a config and the configs inside it."""
+    """(path, dict, key) of every integer, or list with integers, in a config and the configs inside it."""
     for name, value in vars(settings).items():
-        if type(value) is int and not name.startswith("_"):
+        if has_integers(value) and not name.startswith("_"):
             yield path, vars(settings), name
         elif is_settings(value):
             yield from _integers(value, (*path, name))
 
 
-def _demands(built: nn.Module, cut: nn.Module, edited: set[tuple[str, tuple[str, ...]]]) -> Iterator[Demand]:
+def _demands(built: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -> Iterator[Demand]:
     for path, module in built.named_modules():
-        other = cut.get_submodule(path)
-        sizes = mirrored(other)
+        sizes = mirrored(cut.get_submodule(path))
         for name, held in vars(module).items():
-            now = sizes.get(name, vars(other).get(name) if (path, (name,)) in edited else None)
+            now = sizes.get(name, seen.get(("attribute", path, name)))
             if now is None:
                 continue
-            for one, value in zip(held if isinstance(held, tuple | list) else [held], _listed(now), strict=False):
+            for one, value in zip(_listed(held), _listed(now), strict=False):
                 if isinstance(one, Tracked):
                     yield Demand(expression_of(one), int(value), f"`{path}.{name}`")
 
 
-def _changed(config: Any, values: Mapping[Origin, int]) -> dict[SettingsPath, int]:
-    found: dict[SettingsPath, int] = {}
-    for (_, path, name), value in ((origin, v) for origin, v in values.items() if len(origin) == 3):
+def _sizes(cut: nn.Module, rebuilt: nn.Module) -> Iterator[tuple[str, list[str], Any]]:
+    """Size attributes that a model built anew would have otherwise: read by no operator, but they should tell the truth."""
+    for path, module in rebuilt.named_modules():
+        now = vars(cut.get_submodule(path))
+        for attribute, value in integer_attributes(module):
+            if len(attribute) == 1 and _listed(now.get(attribute[0])) != _listed(value):
+                yield path, list(attribute), value
+
+
+def _changed(config: Any, values: Mapping[Origin, int]) -> SettingsChange:
+    """The settings to change, lists whole."""
+    found: dict[SettingsPath, Any] = {}
+    for (_, path, name, *place), value in values.items():
         parts = tuple(part for part in path.split(".") if part)
         holder = config
         for part in parts:
             holder = vars(holder)[part]
-        if vars(holder)[name] != value:
+        now = vars(holder)[name]
+        if not place:
             found[*parts, name] = value
-    return found
+        else:
+            entries = list(found.get((*parts, name), now))
+            entries[int(place[0].strip("[]"))] = value
+            found[*parts, name] = entries
+    return [(path, value) for path, value in found.items() if _listed(value) != _listed(_at(config, path))]
+
+
+def _at(config: Any, path: SettingsPath) -> Any:
+    for part in path:
+        config = vars(config)[part]
+    return config
 
 
 def _difference(cut: nn.Module, rebuilt: nn.Module) -> str | None:
@@ -133,14 +161,7 @@ def _difference(cut: nn.Module, rebuilt: nn.Module) -> str | None:
         for name, value in vars(module).items():
             if isinstance(value, float) and other.get(name) != value:
                 return f"`{path}.{name}` is {other.get(name)}, and built from a config it is {value}"
-        for attribute, value in integer_attributes(module):
-            if len(attribute) == 1 and _used(cut, path, attribute) and list(_listed(value)) != list(_listed(other.get(attribute[0]))):
-                return f"`{path}.{attribute[0]}` is {other.get(attribute[0])}, and built from a config it is {value}"
     return None
-
-
-def _used(cut: nn.Module, path: str, attribute: tuple[str, ...]) -> bool:
-    return attribute[0] in mirrored(cut.get_submodule(path))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
 from penjing.errors import PenjingError
 from penjing.network import Network
-from penjing.plan import Plan
 from penjing.surgery.correct import Correction
 from penjing.surgery.enforce import find_corrections
 from penjing.surgery.graph import rewrite
@@ -18,6 +18,18 @@ from penjing.surgery.module import Edits, apply_edits, cut_copy, plan_edits
 from penjing.surgery.proof import Proof, Reference
 from penjing.surgery.selection import Selection
 from penjing.surgery.watch import watch
+
+
+class Keeping(Protocol):
+    """What surgery needs of a plan.
+
+    Attributes:
+        kept: axis name -> kept units, sorted; axes not named keep all.
+    """
+
+    @property
+    def kept(self) -> Mapping[str, Sequence[int]]:
+        """Kept units by axis."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Cut:
     proof: Proof
 
 
-def cut(net: Network, plan: Plan) -> Cut:
+def cut(net: Network, plan: Keeping) -> Cut:
     """Cuts a deep copy of the user's module to `plan`, proves it, and falls back to the graph where the code cannot follow.
 
     Raises:
@@ -99,6 +111,7 @@ def redo(record: dict[str, Any], model: nn.Module) -> nn.Module:
         {name: {int(dim): kept for dim, kept in by_dim.items()} for name, by_dim in record["tensors"].items()},
         [(path, attribute, value) for path, attribute, value in record["attributes"]],
         {path: [_correction(one) for one in found] for path, found in record["corrections"].items()},
+        [(tuple(path), value) for path, value in record["settings"]],
     )
     try:
         return apply_edits(model, edits)
@@ -111,7 +124,7 @@ def redo(record: dict[str, Any], model: nn.Module) -> nn.Module:
         ) from error
 
 
-def check_plan(net: Network, plan: Plan) -> None:
+def check_plan(net: Network, plan: Keeping) -> None:
     """Refuses a plan that names what cannot be cut."""
     for name, units in plan.kept.items():
         axis = net.axis(name)

@@ -14,6 +14,7 @@ from torch import nn
 from penjing.network import Network
 from penjing.network.solve import tensor_named
 from penjing.surgery.adapt import Demand, demands, known_shapes, solve
+from penjing.surgery.config import Settings, SettingsChange, give_settings, new_settings, rebuilds_from_config
 from penjing.surgery.correct import Correction, install
 from penjing.surgery.mirrors import mirrored
 from penjing.surgery.selection import Selection, take
@@ -29,15 +30,20 @@ class Edits:
         tensors: dotted name -> dimension -> kept indices.
         attributes: (module path, attribute path, new value).
         corrections: module path -> calls that its code makes with sizes no attribute decides.
+        settings: (path of a setting, new value), for a model that is built from a config.
     """
 
     tensors: dict[str, dict[int, list[int]]] = field(default_factory=dict)
     attributes: list[tuple[str, list[str], Any]] = field(default_factory=list)
     corrections: dict[str, list[Correction]] = field(default_factory=dict)
+    settings: SettingsChange = field(default_factory=list)
 
 
 def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits, list[Demand]]:
-    """What must change in the user's module, and the demands of its code that no change can meet."""
+    """What must change in the user's module, and the demands of its code that no change can meet.
+
+    The corrections of calls are not yet among the edits.
+    """
     edits = Edits()
     for name, dims in net.tensors.items():
         kept = selection.kept_of(dims)
@@ -45,6 +51,11 @@ def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits,
             edits.tensors[name] = kept
     values, failed = solve(demands(net, watch, selection), known_shapes(net, watch, selection))
     edits.attributes = _attributes(net, values)
+    if rebuilds_from_config(net.model) and not failed:
+        settings = new_settings(net.model, cut_copy(net.model, edits), values)
+        if isinstance(settings, Settings):
+            edits.settings = settings.changed
+            edits.attributes += settings.sizes
     return edits, failed
 
 
@@ -65,6 +76,8 @@ def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
             fresh.append((model.get_submodule(path), leaf, made[id(whole)]))
     for module, leaf, tensor in fresh:
         setattr(module, leaf, tensor)
+    if edits.settings:
+        give_settings(model, edits.settings)
     for path, attribute, value in edits.attributes:
         _set(model.get_submodule(path), attribute, value)
     for module in model.modules():
@@ -103,6 +116,8 @@ def _read(module: nn.Module, attribute: Sequence[str]) -> Any:
 
 def _set(module: nn.Module, attribute: Sequence[str], value: Any) -> None:
     holder = vars(module)
+    if _read(module, attribute) == value:
+        return
     if len(attribute) > 1:
         if not is_settings(holder[attribute[0]]):
             raise AttributeError(f"{attribute[0]} holds no settings")

@@ -189,11 +189,11 @@ def integer_attributes(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any
     for name, value in vars(module).items():
         if name in _NEVER or (name.startswith("_") and name.endswith(_OWN)):
             continue
-        if _has_integers(value):
+        if has_integers(value):
             yield (name,), value
         elif is_settings(value):
             for inner, held in vars(value).items():
-                if _has_integers(held):
+                if has_integers(held):
                     yield (name, inner), held
 
 
@@ -217,10 +217,11 @@ def _remember_attributes(module: nn.Module, path: str) -> None:
                 copies[name] = copy(holder[name])
                 holder[name] = copies[name]
             holder = vars(copies[name])
-        holder[attribute[-1]] = _remembered(value, ("attribute", path, *attribute))
+        holder[attribute[-1]] = remember(value, ("attribute", path, *attribute))
 
 
-def _remembered(value: Any, origin: tuple[str, ...]) -> Any:
+def remember(value: Any, origin: tuple[str, ...]) -> Any:
+    """`value` with its integers remembered; entries of a tuple or list get their place added to the origin."""
     if isinstance(value, int) and not isinstance(value, bool):
         return Tracked(value, Leaf(origin, value))
     entries = [
@@ -232,7 +233,8 @@ def _remembered(value: Any, origin: tuple[str, ...]) -> Any:
     return entries if isinstance(value, list) else tuple(entries)
 
 
-def _has_integers(value: Any) -> bool:
+def has_integers(value: Any) -> bool:
+    """Whether `value` is a plain integer, or a tuple or list with one."""
     if isinstance(value, int):
         return type(value) is int
     return type(value) in (tuple, list, torch.Size) and any(type(entry) is int for entry in value)
