@@ -1,0 +1,81 @@
+"""An oracle that shares nothing with the surgery: the original, with zeros where units are removed.
+
+That is the same function wherever nothing but weights reads across the removed units. Axes that a norm
+reads across are left whole here, and so are the few of `READ_ACROSS`: they are left to the masked original.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from penjing.network import Axis, Network
+from penjing.plan import Plan
+from penjing.surgery import cut
+from tests.equivalence.half import Halved, prunable, run, survivors
+from tests.zoo.entry import Inputs
+
+READ_ACROSS = {
+    ("convnext_v2", "pwconv1"): "response normalisation divides by the mean over the channels",
+    ("yolo", "detect.cv2"): "the box distribution is a softmax over its bins",
+    ("vit_registers", "prefix"): "tokens attend to the registers: a softmax over them",
+    ("einsum_attention", "attn2.to_qkv"): "linear attention: elu(0) + 1 is not zero",
+    ("transformer_decoder", "pool.in_proj"): "attention weights are returned as their mean over the heads",
+}
+"""(model, part of an axis's name) -> what reads across the units of that axis, besides weights and norms."""
+
+
+def across_weights_only(halved: Halved) -> Halved:
+    """The same choice, without the axes that something else than weights reads across, cut anew."""
+    kept = {
+        axis.name: tuple(range(axis.size)) if is_read_across(halved, axis) else halved.plan.kept[axis.name]
+        for axis in prunable(halved.net)
+    }
+    plan = Plan(kept=kept)
+    return replace(halved, plan=plan, cut=cut(halved.net, plan))
+
+
+def is_read_across(halved: Halved, axis: Axis) -> bool:
+    """Whether something else than a weight reads across the units of `axis`."""
+    name = halved.entry.name.removesuffix("_mask_inspected")
+    listed = any(model == name and part in axis.name for model, part in READ_ACROSS)
+    return listed or is_normed_over(halved.net, axis)
+
+
+def is_normed_over(net: Network, axis: Axis) -> bool:
+    """Whether the axis goes through a norm that takes its statistics over it."""
+    parents = {member.tensor.rpartition(".")[0] for member in axis.members}
+    kinds = {type(net.model.get_submodule(path)).__name__.lower() for path in parents}
+    return any("norm" in kind and "batchnorm" not in kind and "instancenorm" not in kind for kind in kinds)
+
+
+@torch.no_grad()
+def zeroed(halved: Halved) -> nn.Module:
+    """A copy of the original with zeros in every slice of every removed unit."""
+    model = deepcopy(halved.net.model)
+    state = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    for name, by_dim in survivors(halved.net, halved.plan).items():
+        tensor = state.get(name)
+        if tensor is None or name.endswith("running_var") or not tensor.is_floating_point():
+            continue
+        for dim, kept in by_dim.items():
+            gone = torch.ones(tensor.shape[dim], dtype=torch.bool)
+            gone[torch.tensor(kept)] = False
+            tensor.movedim(dim, 0)[gone] = 0
+    return model
+
+
+@torch.no_grad()
+def run_as(dtype: torch.dtype, model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """Outputs of a copy in `dtype`."""
+
+    def cast(value: Tensor) -> Tensor:
+        return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    copy = deepcopy(model).to(dtype)
+    if isinstance(inputs, dict):
+        return run(copy, {name: cast(value) for name, value in inputs.items()})
+    return run(copy, tuple(cast(value) for value in inputs))
