@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -56,15 +57,69 @@ def new_settings(model: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -
         built = _build(type(model), remembered)
     except Exception as error:  # a class may refuse integers of another kind; then its config is left alone
         return f"`{type(model).__name__}` cannot be built from a config whose sizes are watched ({error})"
-    values, failed = solve(list(_demands(built, cut, seen)), {}, settle=True)
-    if failed:
-        return f"no setting gives {failed[0].call} the value {failed[0].value}"
-    changed = _changed(vars(model)["config"], values)
+    values, _ = solve(list(_demands(built, cut, seen)), {}, settle=True)
+    config = vars(model)["config"]
+    start = dict(_changed(config, values))
+    for changed in (start, _search(type(model), config, start, cut, seen)):
+        rebuilt = _try_build(type(model), with_settings(config, list(changed.items())))
+        if rebuilt is not None and not _differences(cut, rebuilt, seen):
+            return Settings(list(changed.items()), list(_sizes(cut, rebuilt)))
+    rebuilt = _try_build(type(model), with_settings(config, list(start.items())))
+    found = _differences(cut, rebuilt, seen) if rebuilt is not None else ["no sizes of its config fit"]
+    return found[0]
+
+
+def _search(
+    kind: type[nn.Module], config: Any, start: dict[SettingsPath, Any], cut: nn.Module, seen: Mapping[Origin, int]
+) -> dict[SettingsPath, Any]:
+    """Settings nearer to the cut model where arithmetic on reals hid what a size is made of: one after another, while it helps.
+
+    Candidates are the ratios in which shapes changed.
+    """
+    original = _try_build(kind, config)
+    if original is None:
+        return start
+    before = {name: tensor.shape for name, tensor in original.state_dict().items()}
+    ratios = {
+        Fraction(new, old)
+        for name, tensor in cut.state_dict().items()
+        if name in before and len(before[name]) == tensor.dim()
+        for new, old in zip(tensor.shape, before[name], strict=True)
+        if new != old and old
+    }
+
+    def badness(changed: dict[SettingsPath, Any]) -> int:
+        rebuilt = _try_build(kind, with_settings(config, list(changed.items())))
+        return 1 << 30 if rebuilt is None else len(_differences(cut, rebuilt, seen))
+
+    best, score = start, badness(start)
+    improved = True
+    while score and improved:
+        improved = False
+        for path, holder, name in list(_integers(config)):
+            for value in _scaled(holder[name], ratios):
+                candidate = {**best, (*path, name): value}
+                found = badness(candidate)
+                if found < score:
+                    best, score, improved = candidate, found, True
+    return best
+
+
+def _scaled(value: Any, ratios: set[Fraction]) -> Iterator[Any]:
+    """`value`, or every entry of a list, in each ratio that leaves whole numbers; and the value as it was."""
+    yield value
+    for ratio in sorted(ratios):
+        many = [entry * ratio if type(entry) is int else entry for entry in _listed(value)]
+        if all(Fraction(entry).denominator == 1 and entry >= 1 for entry in many if isinstance(entry, Fraction)):
+            whole = [int(entry) if isinstance(entry, Fraction) else entry for entry in many]
+            yield whole if isinstance(value, list | tuple) else whole[0]
+
+
+def _try_build(kind: type[nn.Module], config: Any) -> nn.Module | None:
     try:
-        rebuilt = _build(type(model), with_settings(vars(model)["config"], changed))
-    except Exception as error:
-        return f"`{type(model).__name__}` does not accept the new settings ({error})"
-    return _difference(cut, rebuilt) or Settings(changed, list(_sizes(cut, rebuilt)))
+        return _build(kind, config)
+    except Exception:  # a class may refuse settings in any way; they are then no candidate
+        return None
 
 
 def with_settings(config: Any, changed: SettingsChange, memo: dict[int, Any] | None = None) -> Any:
@@ -149,19 +204,33 @@ def _at(config: Any, path: SettingsPath) -> Any:
     return config
 
 
-def _difference(cut: nn.Module, rebuilt: nn.Module) -> str | None:
-    """Why a model built anew would not be the cut one: a shape, or a number that its code computes from a size."""
+def _differences(cut: nn.Module, rebuilt: nn.Module, seen: Mapping[Origin, int]) -> list[str]:
+    """Why a model built anew would not be the cut one: shapes, sizes that its code uses, numbers computed from sizes."""
+    modules = [dict(model.named_modules()) for model in (cut, rebuilt)]
+    other_layers = modules[0].keys() ^ modules[1].keys()
+    if other_layers:
+        return [f"`{path}` is there in one of the two only" for path in sorted(other_layers)] * len(modules[0])
     expected = {name: tuple(tensor.shape) for name, tensor in cut.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
-    for name, shape in expected.items():
-        if found.get(name) != shape:
-            return f"`{name}` is {list(shape)}, and built from any config it is {list(found.get(name, ()))}"
+    wrong = [
+        f"`{name}` is {list(shape)}, and built from the config it is {list(found.get(name, ()))}"
+        for name, shape in expected.items()
+        if found.get(name) != shape
+    ]
     for path, module in rebuilt.named_modules():
         other = vars(cut.get_submodule(path))
         for name, value in vars(module).items():
             if isinstance(value, float) and other.get(name) != value:
-                return f"`{path}.{name}` is {other.get(name)}, and built from a config it is {value}"
-    return None
+                wrong.append(f"`{path}.{name}` is {other.get(name)}, and built from the config it is {value}")
+    for (_, path, *attribute), value in seen.items():
+        held = vars(rebuilt.get_submodule(path)).get(attribute[0])
+        if len(attribute) == 2 and attribute[1].startswith("[") and isinstance(held, list | tuple):
+            held = held[int(attribute[1].strip("[]"))]
+        elif len(attribute) == 2:
+            held = vars(held).get(attribute[1]) if is_settings(held) else None
+        if held != value:
+            wrong.append(f"`{path}.{attribute[0]}` is {value}, and built from the config it is {held}")
+    return wrong
 
 
 def _listed(value: Any) -> list[Any]:

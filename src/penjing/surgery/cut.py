@@ -11,7 +11,6 @@ from torch import nn
 from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.surgery.correct import Correction
-from penjing.surgery.enforce import find_corrections
 from penjing.surgery.graph import rewrite
 from penjing.surgery.literals import Place
 from penjing.surgery.module import Edits, apply_edits, cut_copy, plan_edits
@@ -82,9 +81,7 @@ def _own_module(net: Network, selection: Selection, reference: Reference) -> tup
     if net.trace.specialised:
         return net.trace.specialised, None, None, edits
     try:
-        seen = watch(net)
-        edits, failed = plan_edits(net, selection, seen)
-        edits.corrections = find_corrections(net, selection, seen, cut_copy(net.model, edits))
+        edits, failed = plan_edits(net, selection, watch(net))
         model = cut_copy(net.model, edits)
         proof = reference.check(model)
     except Exception as error:  # the user's code may raise anything on sizes it does not expect
@@ -111,7 +108,8 @@ def redo(record: dict[str, Any], model: nn.Module) -> nn.Module:
         {name: {int(dim): kept for dim, kept in by_dim.items()} for name, by_dim in record["tensors"].items()},
         [(path, attribute, value) for path, attribute, value in record["attributes"]],
         {path: [_correction(one) for one in found] for path, found in record["corrections"].items()},
-        [(tuple(path), value) for path, value in record["settings"]],
+        {at: [(tuple(path), value) for path, value in changed] for at, changed in record["settings"].items()},
+        record["unsettled"],
     )
     try:
         return apply_edits(model, edits)

@@ -16,6 +16,7 @@ from penjing.network.solve import tensor_named
 from penjing.surgery.adapt import Demand, demands, known_shapes, solve
 from penjing.surgery.config import Settings, SettingsChange, give_settings, new_settings, rebuilds_from_config
 from penjing.surgery.correct import Correction, install
+from penjing.surgery.enforce import find_corrections
 from penjing.surgery.mirrors import mirrored
 from penjing.surgery.selection import Selection, take
 from penjing.surgery.tracked import Origin
@@ -30,19 +31,22 @@ class Edits:
         tensors: dotted name -> dimension -> kept indices.
         attributes: (module path, attribute path, new value).
         corrections: module path -> calls that its code makes with sizes no attribute decides.
-        settings: (path of a setting, new value), for a model that is built from a config.
+        settings: path of a module that is built from a config -> (path of a setting, new value).
+        unsettled: path of such a module -> why no config can say what it is now.
     """
 
     tensors: dict[str, dict[int, list[int]]] = field(default_factory=dict)
     attributes: list[tuple[str, list[str], Any]] = field(default_factory=list)
     corrections: dict[str, list[Correction]] = field(default_factory=dict)
-    settings: SettingsChange = field(default_factory=list)
+    settings: dict[str, SettingsChange] = field(default_factory=dict)
+    unsettled: dict[str, str] = field(default_factory=dict)
 
 
 def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits, list[Demand]]:
     """What must change in the user's module, and the demands of its code that no change can meet.
 
-    The corrections of calls are not yet among the edits.
+    Raises:
+        Exception: whatever the user's code raises where not even correcting its calls is enough.
     """
     edits = Edits()
     for name, dims in net.tensors.items():
@@ -51,12 +55,42 @@ def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits,
             edits.tensors[name] = kept
     values, failed = solve(demands(net, watch, selection), known_shapes(net, watch, selection))
     edits.attributes = _attributes(net, values)
-    if rebuilds_from_config(net.model) and not failed:
-        settings = new_settings(net.model, cut_copy(net.model, edits), values)
-        if isinstance(settings, Settings):
-            edits.settings = settings.changed
-            edits.attributes += settings.sizes
+    edits.corrections = find_corrections(net, selection, watch, cut_copy(net.model, edits))
+    for path in _rebuilt_from_config(net.model):
+        _settle(net, edits, values, path)
     return edits, failed
+
+
+def _rebuilt_from_config(model: nn.Module) -> list[str]:
+    """Paths of the outermost modules that are built from a config and load themselves."""
+    found: list[str] = []
+    for path, module in model.named_modules():
+        if rebuilds_from_config(module) and not any(not outer or path.startswith(f"{outer}.") for outer in found):
+            found.append(path)
+    return found
+
+
+def _settle(net: Network, edits: Edits, seen: Mapping[Origin, int], path: str) -> None:
+    """Lets the config say what the model is; where it cannot, it stays as it was and the checkpoint will not load into it."""
+    if any(_inside(corrected, path) is not None for corrected in edits.corrections):
+        edits.unsettled[path] = "calls of its code are corrected, which a config cannot say"
+        return
+    original, small = net.model.get_submodule(path), cut_copy(net.model, edits).get_submodule(path)
+    inner = {(kind, within, *rest): v for (kind, at, *rest), v in seen.items() if (within := _inside(at, path)) is not None}
+    found = new_settings(original, small, inner)
+    if isinstance(found, str):
+        edits.unsettled[path] = found
+        return
+    edits.settings[path] = found.changed
+    prefix = f"{path}." if path else ""
+    edits.attributes += [((prefix + at).rstrip("."), attribute, value) for at, attribute, value in found.sizes]
+
+
+def _inside(path: str, outer: str) -> str | None:
+    """`path` as seen from the module at `outer`, or None if it is elsewhere."""
+    if not outer or path == outer:
+        return path if not outer else ""
+    return path.removeprefix(f"{outer}.") if path.startswith(f"{outer}.") else None
 
 
 def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
@@ -76,8 +110,8 @@ def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
             fresh.append((model.get_submodule(path), leaf, made[id(whole)]))
     for module, leaf, tensor in fresh:
         setattr(module, leaf, tensor)
-    if edits.settings:
-        give_settings(model, edits.settings)
+    for path, changed in edits.settings.items():
+        give_settings(model.get_submodule(path), changed)
     for path, attribute, value in edits.attributes:
         _set(model.get_submodule(path), attribute, value)
     for module in model.modules():
