@@ -53,7 +53,7 @@ def find_axes(solution: Solution, trace: Trace, module: nn.Module) -> tuple[dict
 
     Those that may be cut come first, each kind in the order of the graph.
     """
-    tensors = named_dims(solution, trace)
+    tensors = named_dims(solution, trace, module)
     trained = {name for name in tensors if isinstance(tensor_named(module, name), nn.Parameter)}
     carried: dict[Dim, list[tuple[str, int]]] = defaultdict(list)
     for name in _in_order_of_use(trace, tensors):
@@ -74,15 +74,28 @@ def find_axes(solution: Solution, trace: Trace, module: nn.Module) -> tuple[dict
     return found, tensors
 
 
-def named_dims(solution: Solution, trace: Trace) -> dict[str, Dims]:
+def named_dims(solution: Solution, trace: Trace, module: nn.Module) -> dict[str, Dims]:
     """Dimensions of every parameter and buffer, and of plain tensors that the module holds, by dotted name."""
     found: dict[str, Dims] = {}
     for node in trace.graph.nodes:
-        if node.op == "placeholder" and node.name not in trace.inputs:
-            dims = solution.values[node]
-            if isinstance(dims, tuple):
-                found[trace.state.get(node.name) or trace.constants[node.name][0]] = dims
+        name = name_of(trace, node.name) if node.op == "placeholder" else None
+        dims = solution.values.get(node)
+        if name is not None and isinstance(dims, tuple) and holds(module, name):
+            found[name] = dims
     return found
+
+
+def name_of(trace: Trace, holder: str) -> str | None:
+    """The dotted name of what a placeholder brings in, or None for a user's input."""
+    return trace.state.get(holder) or trace.constants.get(holder, (None,))[0]
+
+
+def holds(module: nn.Module, name: str) -> bool:
+    """Whether the module has a tensor at the dotted `name`; a constant that its code makes on the way has none."""
+    try:
+        return isinstance(tensor_named(module, name), torch.Tensor)
+    except AttributeError:
+        return False
 
 
 def _in_order_of_use(trace: Trace, tensors: dict[str, Dims]) -> Iterable[str]:
@@ -90,8 +103,9 @@ def _in_order_of_use(trace: Trace, tensors: dict[str, Dims]) -> Iterable[str]:
     order: dict[str, None] = {}
     for node in trace.graph.nodes:
         for source in node.all_input_nodes if node.op == "call_function" else ():
-            if source.op == "placeholder" and source.name not in trace.inputs:
-                order.setdefault(trace.state.get(source.name) or trace.constants[source.name][0])
+            name = name_of(trace, source.name) if source.op == "placeholder" else None
+            if name in tensors:
+                order.setdefault(name)
     return [*order, *(name for name in tensors if name not in order)]
 
 
