@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
@@ -71,3 +72,7 @@ class Call:
         """The same call with `function` applied to every leaf of the arguments."""
         args, kwargs = pytree.tree_map(function, (self.args, self.kwargs))
         return Call(args, kwargs)
+
+    def copy(self) -> Call:
+        """The same call on copies of its tensors, for code that may write into them."""
+        return self.map(lambda leaf: leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf)

@@ -15,6 +15,7 @@ from penjing.axes import Dim, Space, TieError
 from penjing.network.arguments import bind, operator_name
 from penjing.network.constants import Constants
 from penjing.network.op import Dims, Op, Rule
+from penjing.network.outputs import boxed
 from penjing.network.trace import Trace
 
 Value = Dims | list[Dims | None] | None
@@ -144,7 +145,7 @@ def _leaf_names(trace: Trace) -> list[str]:
     numbered = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     return [
         f"`{pytree.keystr(path).lstrip('.').strip('[]').strip(chr(39))}`" if path else "of the model"
-        for path, _ in pytree.tree_leaves_with_path(numbered)
+        for path, _ in pytree.tree_leaves_with_path(boxed(numbered))
     ]
 
 

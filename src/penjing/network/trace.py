@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from contextlib import contextmanager, redirect_stderr
+from typing import Any, TextIO
 
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from penjing.errors import PenjingError
 from penjing.network.call import Call
 from penjing.network.inline import inline_wrappers
+from penjing.network.outputs import flatten
+from penjing.network.program import Trace
+from penjing.network.record import record_operators
+from penjing.network.source import where
+from penjing.network.untouched import untouched
 
+__all__ = ["Trace", "capture", "where"]
 
-@dataclass(frozen=True)
-class Trace:
-    """An operator graph and where its inputs come from.
-
-    Attributes:
-        graph: call_function nodes over ATen operators; each node's `meta["val"]` holds its fake value.
-        state: placeholder name -> dotted name in the module, for parameters and buffers.
-        constants: placeholder name -> (name, tensor), for tensors that are neither.
-        inputs: placeholder names of the user's inputs, in flattened order.
-        in_spec: structure of (args, kwargs).
-        out_spec: structure of the outputs.
-        specialised: None, or why the graph holds for the example inputs only.
-    """
-
-    graph: fx.Graph
-    state: dict[str, str]
-    constants: dict[str, tuple[str, torch.Tensor]]
-    inputs: tuple[str, ...]
-    in_spec: pytree.TreeSpec
-    out_spec: pytree.TreeSpec
-    specialised: str | None = None
+_CHATTY = ("torch.export._trace", "torch.fx.experimental.symbolic_shapes")
 
 
 def capture(model: nn.Module, call: Call) -> Trace:
@@ -47,18 +33,20 @@ def capture(model: nn.Module, call: Call) -> Trace:
     Raises:
         PenjingError: PJ102, the example inputs do not run through the model; PJ103, it cannot be traced.
     """
-    with _quiet_eval(model):
-        _try_run(model, call)
+    with untouched(model):
+        _try_run(model, call.copy())
+    with untouched(model):
         try:
-            program = torch.export.export(model, call.args, call.kwargs, strict=False)
-        except Exception as refused:  # torch.export raises any type; each is answered by the recorder
-            from penjing.network.record import record_operators
+            with torch.enable_grad(), _flat_outputs(model) as structures, _quiet():
+                program = torch.export.export(model, call.args, call.kwargs, strict=False)
+            return _read(program, structures[-1])
+        except Exception as error:  # torch.export raises any type; each is answered by the recorder
+            refused = error
+    with untouched(model):
+        return record_operators(model, call.copy(), refused)
 
-            return record_operators(model, call, refused)
-        return _read(program)
 
-
-def _read(program: torch.export.ExportedProgram) -> Trace:
+def _read(program: torch.export.ExportedProgram, out_spec: pytree.TreeSpec) -> Trace:
     state: dict[str, str] = {}
     constants: dict[str, tuple[str, torch.Tensor]] = {}
     inputs: list[str] = []
@@ -73,10 +61,7 @@ def _read(program: torch.export.ExportedProgram) -> Trace:
     odd = [spec for spec in program.graph_signature.output_specs if spec.kind is not OutputKind.USER_OUTPUT]
     graph = inline_wrappers(program.graph_module, drop_outputs=len(odd))
     assert program.call_spec.in_spec is not None
-    assert program.call_spec.out_spec is not None
-    return Trace(
-        graph, state, constants, tuple(inputs), program.call_spec.in_spec, program.call_spec.out_spec
-    )
+    return Trace(graph, state, constants, tuple(inputs), program.call_spec.in_spec, out_spec)
 
 
 def _try_run(model: nn.Module, call: Call) -> None:
@@ -88,41 +73,66 @@ def _try_run(model: nn.Module, call: Call) -> None:
             call.run(model)
     except Exception as error:
         shapes = pytree.tree_map(
-            lambda leaf: tuple(leaf.shape) if isinstance(leaf, torch.Tensor) else leaf, (call.args, call.kwargs)
+            lambda leaf: tuple(leaf.shape) if isinstance(leaf, torch.Tensor) else leaf,
+            (call.args, call.kwargs),
         )
         raise PenjingError(
             "PJ102",
             f"`{type(model).__name__}` does not run on the example inputs {shapes}",
             because=f"{type(error).__name__}: {error}",
-            path=where(error),
+            path=where(error, model),
             tries=["check the shapes, types and devices of the example inputs against the model"],
         ) from error
 
 
-def where(error: BaseException) -> str:
-    """File and line in the user's code at which `error` arose (the last frame outside of torch)."""
-    frames = []
-    traceback: Any = error.__traceback__
-    while traceback is not None:
-        frames.append((traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))
-        traceback = traceback.tb_next
-    own = [(file, line) for file, line in frames if "/torch/" not in file and "/penjing/" not in file]
-    file, line = (own or frames or [("", 0)])[-1]
-    return f"{file}:{line}"
+@contextmanager
+def _flat_outputs(model: nn.Module) -> Iterator[list[pytree.TreeSpec]]:
+    """Lets `model` return its leaves as a tuple: the exporter need not know the classes that hold them.
+
+    Yields:
+        The structures of the outputs, one for each call.
+    """
+    structures: list[pytree.TreeSpec] = []
+
+    def opened(module: nn.Module, args: Any, outputs: Any) -> tuple[Any, ...]:
+        leaves, structure = flatten(outputs)
+        structures.append(structure)
+        return tuple(leaves)
+
+    handle = model.register_forward_hook(opened)
+    try:
+        yield structures
+    finally:
+        handle.remove()
 
 
 @contextmanager
-def _quiet_eval(model: nn.Module) -> Iterator[None]:
-    """Eval mode for every module, fused attention fast paths off, exporter's chatter off; restored afterwards."""
-    training = [(module, module.training) for module in model.modules()]
-    fast_path = torch.backends.mha.get_fastpath_enabled()
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's own words on a refusal off the terminal, above all the graph; nobody else's."""
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    before = [logger.disabled for logger in loggers]
     try:
-        model.eval()
-        torch.backends.mha.set_fastpath_enabled(False)
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.disabled = True
+        with redirect_stderr(_WithoutGraphs(sys.stderr)):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        for module, flag in training:
-            module.training = flag
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
+
+
+class _WithoutGraphs:
+    """A stream that lets everything through but the text of a graph, and the line end after it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._dropped = False
+
+    def write(self, text: str) -> int:
+        graph = "def forward(self" in text and "torch.ops." in text
+        dropped = graph or (self._dropped and text == "\n")
+        self._dropped = graph
+        return len(text) if dropped else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
