@@ -1,7 +1,7 @@
 """Outputs of a model as a flat list of leaves: dataclasses that torch's pytrees do not know are opened, too.
 
-Registering a user's class with torch would change how all other code of the process sees it. So an instance is
-put into a box of our own, which is registered here once; unflattening gives back the user's class.
+Registering a user's class with torch would change how all other code of the process sees it. So an
+instance is put into a box of our own, registered here once; unflattening gives back the user's class.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The operators that a model executes on its example inputs: what is traced where `torch.export` refuses.
 
-The same tracer as `torch.export` uses, above autograd, so that `linear`, `conv2d` and attention stay whole; but
-on real tensors, so that code may look at values. What it decides from them is decided for good.
+The same tracer as `torch.export` uses, above autograd, so that `linear`, `conv2d` and attention stay whole;
+but on real tensors, so that code may look at values. What it decides from them is decided for good.
 """
 
 from __future__ import annotations
