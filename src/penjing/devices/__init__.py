@@ -1,1 +1,38 @@
 """What can say what a network costs: it measures, or it estimates and says so."""
+
+from penjing.devices.cache import Cache, cache_directory
+from penjing.devices.costs import CostError, CostModel, OperatorCost
+from penjing.devices.cpu import Cpu
+from penjing.devices.device import Device
+from penjing.devices.export import Artifact, to_onnx
+from penjing.devices.ideal import Macs, Params
+from penjing.devices.measurement import Figure, Measurement
+from penjing.devices.memory import MemoryModel, measure_memory
+from penjing.devices.nodes import NodeTime
+from penjing.devices.size import artifact_size
+from penjing.devices.stairs import Stairs
+from penjing.devices.table import DEVICES, describe, get
+
+__all__ = [
+    "DEVICES",
+    "Artifact",
+    "Cache",
+    "CostError",
+    "CostModel",
+    "Cpu",
+    "Device",
+    "Figure",
+    "Macs",
+    "Measurement",
+    "MemoryModel",
+    "NodeTime",
+    "OperatorCost",
+    "Params",
+    "Stairs",
+    "artifact_size",
+    "cache_directory",
+    "describe",
+    "get",
+    "measure_memory",
+    "to_onnx",
+]

@@ -1,0 +1,28 @@
+"""What every device can say of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from penjing.devices.measurement import Provenance
+
+
+class Device(ABC):
+    """Something that can say what a network costs.
+
+    Attributes:
+        name: as in `DEVICES`.
+        quantity: what it says: `latency`, `macs` or `params`.
+        provenance: how it comes to know.
+        summary: one line for `penjing devices`.
+    """
+
+    name: ClassVar[str]
+    quantity: ClassVar[str]
+    provenance: ClassVar[Provenance]
+    summary: ClassVar[str]
+
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """What a report says of the device: at least `name`, `runtime` and `threads`."""

@@ -1,0 +1,247 @@
+"""A PyTorch module as an ONNX file: quiet, named, and compared with the module itself."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from onnxscript import ir
+from torch import Tensor, nn
+from torch.export import Dim
+
+from penjing.devices.compare import agreement
+from penjing.devices.feeds import outputs, tensors
+from penjing.devices.size import artifact_size, weights_beside
+from penjing.errors import PenjingError
+from penjing.network.call import Call
+
+AGREEMENT: Final = 1e-5
+"""What the file may differ by from the module, relative to the largest output."""
+
+_WRONG: Final = 1e-2  # beyond any rounding: the exporter made another function
+_INLINE_BYTES: Final = 2**31 - 2**26  # protobuf holds less than 2 GB
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An ONNX file and what is known of it.
+
+    Attributes:
+        path: the file; weights beyond 2 GB lie beside it, in `path` + `.data`.
+        inputs: their names, in order.
+        outputs: likewise.
+        static: "" where the first dimension of the inputs is free, else why it is fixed.
+        agreement: largest difference from the module on the example inputs, relative to the largest output.
+        agrees: whether that is at most `AGREEMENT`.
+        size_bytes: of all its files.
+    """
+
+    path: Path
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    static: str
+    agreement: float
+    agrees: bool
+    size_bytes: int
+
+    def record(self) -> dict[str, Any]:
+        """As data, for JSON."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def to_onnx(model: nn.Module, call: Call, path: Path | str, *, free_batch: bool = True) -> Artifact:
+    """Exports `model` in eval mode, optimised, with its weights inside, and compares the file with it.
+
+    Args:
+        model: left as it was.
+        call: the example inputs.
+        path: where to write; nothing is left there when the export fails.
+        free_batch: let the first dimension of the inputs vary, where the model allows it.
+
+    Raises:
+        PenjingError: PJ402, the exporter refuses the model; PJ403, the file computes something else; PJ405,
+            ONNX Runtime refuses it.
+    """
+    path = Path(path)
+    with _eval_mode(model), torch.no_grad():
+        program, static = _export(model, call, free_batch)
+        expected = outputs(call.run(model))
+    names = _rename(program.model.graph, list(tensors(call)), list(expected))
+    _strip(program.model.graph)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        draft = Path(scratch) / path.name
+        program.save(draft, external_data=_weight_bytes(program.model.graph) > _INLINE_BYTES)
+        error = agreement(draft, call, expected)
+        if not error <= _WRONG:
+            raise PenjingError(
+                "PJ403",
+                f"the ONNX file of `{type(model).__name__}` computes something else",
+                because=f"on the example inputs it differs by {error:.1e} of the largest output",
+                tries=["report the model: the exporter translates one of its operators wrongly"],
+            )
+        weights_beside(path).unlink(missing_ok=True)  # of an earlier, larger model
+        for file in Path(scratch).iterdir():
+            shutil.move(file, path.parent / file.name)
+    return Artifact(
+        path=path,
+        inputs=names[0],
+        outputs=names[1],
+        static=static,
+        agreement=error,
+        agrees=error <= AGREEMENT,
+        size_bytes=int(artifact_size(path).value),
+    )
+
+
+def _export(model: nn.Module, call: Call, free_batch: bool) -> tuple[torch.onnx.ONNXProgram, str]:
+    """The exported program, and why its batch is fixed ("" if it is not)."""
+    static = "asked for" if not free_batch else _unlike(call)
+    if not static:
+        try:
+            with _quiet():
+                program = _with_free_batch(model, call)
+        except Exception as error:  # the exporter raises any type; the fixed batch is tried next
+            static = f"the exporter cannot leave it free: {_own_words(error)}"
+        else:
+            ends = program.model.graph.inputs
+            names = [f"`{value.name}`" for value in ends if _first_size(value) is not None]
+            if not names:
+                return program, ""
+            static = f"the model's code fixes that of {', '.join(names)}"
+    try:
+        with _quiet():
+            fixed = torch.onnx.export(model, call.args, kwargs=call.kwargs, dynamo=True, verbose=False)
+    except Exception as error:  # likewise
+        raise PenjingError(
+            "PJ402",
+            f"`{type(model).__name__}` has no ONNX form",
+            because=_own_words(error),
+            tries=[
+                "replace the operator that the exporter names",
+                "ship the PyTorch module or its `.pt2` instead",
+            ],
+        ) from error
+    assert fixed is not None
+    return fixed, static
+
+
+def _with_free_batch(model: nn.Module, call: Call) -> torch.onnx.ONNXProgram:
+    """Exports with the first dimension of every input marked as free; the exporter may yet fix it."""
+
+    def doubled(leaf: Any) -> Any:  # a size of one would be taken for a constant
+        return torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.shape[0] == 1 else leaf
+
+    def freed(leaf: Any) -> Any:
+        return {0: Dim.AUTO} if isinstance(leaf, Tensor) else None
+
+    example, free = call.map(doubled), call.map(freed)
+    traced = torch.export.export(
+        model, example.args, example.kwargs, dynamic_shapes=(*free.args, *free.kwargs.values()), strict=False
+    )
+    program = torch.onnx.export(traced, dynamo=True, verbose=False)
+    assert program is not None
+    return program
+
+
+def _unlike(call: Call) -> str:
+    """Why the inputs cannot share a free first dimension; "" if they can."""
+    sizes = {name: tuple(tensor.shape[:1]) for name, tensor in tensors(call).items()}
+    if len(set(sizes.values())) != 1 or () in sizes.values():
+        return f"the inputs do not begin with the same dimension: {sizes}"
+    return ""
+
+
+def _first_size(value: ir.Value) -> int | None:
+    """The size of the first dimension, or None if it is free."""
+    first = value.shape[0] if value.shape is not None and len(value.shape) else None
+    return first if isinstance(first, int) else None
+
+
+def _rename(
+    graph: ir.Graph, inputs: list[str], results: list[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Gives the graph's inputs and outputs the names of the call; what else is called so gives way."""
+    assert len(graph.inputs) == len(inputs), "an input of the call is missing in the exported graph"
+    results = [f"{name}_out" if name in inputs else name for name in results][: len(graph.outputs)]
+    wanted = {*inputs, *results}
+    ends = {id(value) for value in (*graph.inputs, *graph.outputs)}
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if value.name in wanted and id(value) not in ends:
+                value.name = f"{value.name}_inner"
+    for value, name in zip(graph.inputs, inputs, strict=True):
+        value.name = name
+    for value, name in zip(graph.outputs, results, strict=True):
+        value.name = name
+    return tuple(inputs), tuple(results)
+
+
+def _strip(graph: ir.Graph) -> None:
+    """Drops the exporter's notes: source lines and paths of this machine are not to be shipped."""
+    graph.metadata_props.clear()
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+
+
+def _weight_bytes(graph: ir.Graph) -> int:
+    return sum(
+        value.const_value.nbytes for value in graph.initializers.values() if value.const_value is not None
+    )
+
+
+def _own_words(error: BaseException) -> str:
+    """The innermost cause's message, without the exporter's advice around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:3])}"[:400]
+
+
+@contextlib.contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode, and fused attention (which no exporter knows) off; then as before."""
+    training = [(module, module.training) for module in model.modules()]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    try:
+        model.eval()
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module, flag in training:
+            module.training = flag
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the exporter: its progress and its warnings concern its own developers."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,73 @@
+"""Figures, and where each of them comes from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from penjing.devices.clock import Basis, Timing
+
+Provenance = Literal["measured", "compiler", "analytic"]
+Unit = Literal["ms", "bytes", "macs", "params"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One quantity of one network.
+
+    Attributes:
+        quantity: `latency`, `size`, `memory`, `macs` or `params`.
+        value: in `unit`.
+        unit: of `value`.
+        provenance: measured on a device, said by a compiler, or computed from shapes.
+    """
+
+    quantity: str
+    value: float
+    unit: Unit
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one artifact took on a device.
+
+    Attributes:
+        wall_ms: median wall time of a run.
+        cpu_ms: median CPU time of a run.
+        latency_ms: the one of the two that `basis` names.
+        basis: the same for all artifacts that were measured together.
+        runs: how many runs were timed.
+        spread: standard error of `latency_ms`, relative to it.
+        provenance: always `measured`.
+    """
+
+    wall_ms: float
+    cpu_ms: float
+    latency_ms: float
+    basis: Basis
+    runs: int
+    spread: float
+    provenance: Provenance = "measured"
+
+    @classmethod
+    def of(cls, timing: Timing, basis: Basis) -> Measurement:
+        """A timing read by one of its two clocks."""
+        wall = basis == "wall"
+        return cls(
+            wall_ms=timing.wall_s * 1e3,
+            cpu_ms=timing.cpu_s * 1e3,
+            latency_ms=(timing.wall_s if wall else timing.cpu_s) * 1e3,
+            basis=basis,
+            runs=timing.runs,
+            spread=timing.wall_spread if wall else timing.cpu_spread,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """As data; `Measurement(**record)` is its inverse."""
+        return asdict(self)
+
+    @property
+    def figure(self) -> Figure:
+        """The latency alone."""
+        return Figure("latency", self.latency_ms, "ms", self.provenance)

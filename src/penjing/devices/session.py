@@ -1,0 +1,102 @@
+"""ONNX Runtime sessions on this machine's CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from penjing.devices.feeds import Feeds
+from penjing.errors import PenjingError
+
+_FATAL_ONLY = 4
+
+
+class Session:
+    """One artifact, ready to run on the CPU."""
+
+    def __init__(self, model: Path | bytes, *, threads: int = 1, profile_prefix: Path | None = None) -> None:
+        """Loads and optimises `model`.
+
+        Args:
+            model: the file, or a serialised model.
+            threads: inside an operator; operators run one after another.
+            profile_prefix: where to write the times of every operator; None to take none.
+
+        Raises:
+            PenjingError: PJ404, there is no such file; PJ405, ONNX Runtime refuses it.
+        """
+        name = str(model) if isinstance(model, Path) else "the model"
+        if isinstance(model, Path) and not model.is_file():
+            raise PenjingError("PJ404", f"there is no artifact `{name}`", tries=["export the model first"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL_ONLY
+        if profile_prefix is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile_prefix)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's exceptions share no public base
+            raise _refused(name, error) from error
+        self.name = name
+
+    def run(self, feeds: Feeds) -> list[npt.NDArray[Any]]:
+        """Outputs, in order.
+
+        Raises:
+            PenjingError: PJ405, ONNX Runtime refuses the inputs or an operator.
+        """
+        try:
+            return list(self._session.run(None, feeds))
+        except Exception as error:  # likewise
+            raise _refused(self.name, error) from error
+
+    def job(self, feeds: Feeds) -> Callable[[], object]:
+        """One run as a function without arguments, checked by running it."""
+        self.run(feeds)
+        run = self._session.run
+        return lambda: run(None, feeds)
+
+    def end_profile(self) -> Path:
+        """Closes the profile and returns its file."""
+        return Path(self._session.end_profiling())
+
+    def random_feeds(self) -> Feeds:
+        """Inputs made up from the artifact's own shapes: normal numbers, zero indices, 1 for a free size."""
+        random = np.random.default_rng(0)
+        feeds: Feeds = {}
+        for entry in self._session.get_inputs():
+            shape = [size if isinstance(size, int) else 1 for size in entry.shape]
+            kind = _NUMPY.get(entry.type)
+            if kind is None:
+                raise PenjingError("PJ405", f"`{self.name}` has an input `{entry.name}` of type {entry.type}")
+            drawn = random.standard_normal(shape) if np.issubdtype(kind, np.floating) else np.zeros(shape)
+            feeds[entry.name] = drawn.astype(kind)
+        return feeds
+
+
+_NUMPY: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
+
+
+def _refused(name: str, error: Exception) -> PenjingError:
+    return PenjingError(
+        "PJ405",
+        f"ONNX Runtime refuses `{name}`",
+        because=" ".join(str(error).split())[:400],
+        tries=["replace the operator that it names", "check the inputs against the model's own"],
+    )
