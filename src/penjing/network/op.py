@@ -30,6 +30,7 @@ class Op:
         contracts: declared: sums of products over dimensions that may be cut; where a unit is gone it must see zeros.
         normalises: declared: must be applied to what is left of its inputs (mean, softmax, layer norm).
         pinned: declared by `pin`: argument -> the value that its default had before the cut.
+        restated: declared by `restate`: the operator to call instead where sizes change, and its arguments after the first.
         pieces: declared by `cuts_into`: the place of the dimension that is cut apart, and the pieces.
         resting: declared by `rest`: pieces that this operator leaves unread.
         following: declared by `follow`: (dimension, what it is to be frozen with).
@@ -47,6 +48,7 @@ class Op:
     contracts: bool = False
     normalises: bool = False
     pinned: dict[str, Any] = field(default_factory=dict)
+    restated: tuple[Any, tuple[Any, ...]] | None = None
     pieces: tuple[int, tuple[Dim, ...]] | None = None
     resting: list[Dim] = field(default_factory=list)
     following: list[tuple[Dim, Dim]] = field(default_factory=list)
@@ -100,6 +102,10 @@ class Op:
     def pin(self, name: str, value: Any) -> None:
         """Declares that argument `name`, left to its default, must keep this value when sizes change."""
         self.pinned[name] = value
+
+    def restate(self, target: Any, *arguments: Any) -> None:
+        """Declares that where sizes change, `target` of the first argument and `arguments` is what is meant."""
+        self.restated = target, arguments
 
     def cuts_into(self, place: int, pieces: Sequence[Dim]) -> None:
         """Declares that the input's dimension at `place` is cut into consecutive `pieces`, one an output."""

@@ -20,10 +20,20 @@ class Selection:
     Args:
         net: the network.
         kept: axis name -> kept units, sorted; axes not named keep all.
+        dropped: names of residual branches that are left out.
+
+    Attributes:
+        atoms: atom -> kept units.
+        counts: atom -> how many.
+        passed: name of an operator that joins a dropped branch -> name of what it then passes on.
+        unread: names of parameters that only dropped branches read.
     """
 
-    def __init__(self, net: Network, kept: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, net: Network, kept: Mapping[str, Sequence[int]], dropped: Sequence[str] = ()) -> None:
         """Keeps what differs from everything."""
+        branches = [net.branch(name) for name in dropped]
+        self.passed = {branch.joins: branch.skips for branch in branches}
+        self.unread = {name for branch in branches for name in branch.parameters}
         self._space = net.solution.space
         whole = {axis.name: axis.size for axis in net.axes}
         cut = {name: units for name, units in kept.items() if len(units) != whole.get(name)}
@@ -52,24 +62,29 @@ class Selection:
     def arguments(self, op: Op) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         """Target, arguments and named arguments of `op` after the cut: every stated size as it must be then."""
         changed: dict[str, Any] = {}
+        loses = any(self.touches(dim) for dims in op.inputs() for dim in dims)
         for name, stated in op.sizes.items():
             now = op.arguments[name]
             if isinstance(stated, list):
-                sizes = [old if dim is None else self._resized(dim, old) for dim, old in zip(stated, _listed(now), strict=True)]
+                sizes = [old if dim is None else self._resized(dim, old, loses) for dim, old in zip(stated, _listed(now), strict=True)]
                 changed[name] = sizes if isinstance(now, list | tuple) else sizes[0]
             elif stated is not None:
-                changed[name] = self._resized(stated, now)
-        if any(self.touches(dim) for dims in op.inputs() for dim in dims):
+                changed[name] = self._resized(stated, now, loses)
+        source = next((argument for argument in op.node.args if isinstance(argument, fx.Node)), None)
+        if loses:
             changed.update(op.pinned)
+            if op.restated is not None:
+                target, others = op.restated
+                return target, (source, *others), {}
         if op.pieces is not None and any(self.touches(piece) for piece in op.pieces[1]):
             place, pieces = op.pieces
-            source = next(argument for argument in op.node.args if isinstance(argument, fx.Node))
             return torch.ops.aten.split_with_sizes.default, (source, [self.size(p) for p in pieces], place), {}
         changed = {name: value for name, value in changed.items() if value != op.arguments[name]}
         return (op.node.target, *rebind(op.node, changed)) if changed else (op.node.target, op.node.args, op.node.kwargs)
 
-    def _resized(self, dim: Dim, old: int) -> int:
-        return self.size(dim) if self.touches(dim) else old
+    def _resized(self, dim: Dim, old: int, loses: bool) -> int:
+        """A negative number counts from an end that may come nearer, whatever becomes of `dim` itself."""
+        return self.size(dim) if self.touches(dim) or (loses and old < 0) else old
 
 
 def take(tensor: torch.Tensor, kept: Mapping[int, Sequence[int]]) -> torch.Tensor:
