@@ -13,6 +13,7 @@ from penjing.axes import Dim, leaves, size_at
 from penjing.errors import PenjingError
 from penjing.network.arguments import operator_name
 from penjing.network.axis import Axis, count_parameters, covered, find_axes, finite
+from penjing.network.branches import Branch, find_branches
 from penjing.network.call import Call
 from penjing.network.op import Dims, Op, Rule
 from penjing.network.operator import Operator, Shape, module_of, plain_arguments, tensor_arguments
@@ -84,6 +85,23 @@ class Network:
                 )
             )  # fmt: skip
         return tuple(found)
+
+    @cached_property
+    def branches(self) -> tuple[Branch, ...]:
+        """Residual branches that can be left out whole."""
+        return find_branches(self.trace, self.solution)
+
+    def branch(self, name: str) -> Branch:
+        """The residual branch called `name`.
+
+        Raises:
+            PenjingError: PJ208, there is none; the three nearest names are given.
+        """
+        by_name = {branch.name: branch for branch in self.branches}
+        if name not in by_name:
+            near = get_close_matches(name, by_name, n=3, cutoff=0)
+            raise PenjingError("PJ208", f"there is no branch `{name}`", tries=[f"`{other}`" for other in near])
+        return by_name[name]
 
     @property
     def opaque(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from penjing.errors import PenjingError
-from penjing.network import Network
+from penjing.network import Network, trace
 from penjing.surgery.correct import Correction
 from penjing.surgery.graph import rewrite
 from penjing.surgery.literals import Place
@@ -24,11 +24,16 @@ class Keeping(Protocol):
 
     Attributes:
         kept: axis name -> kept units, sorted; axes not named keep all.
+        dropped: names of residual branches that are left out whole.
     """
 
     @property
     def kept(self) -> Mapping[str, Sequence[int]]:
         """Kept units by axis."""
+
+    @property
+    def dropped(self) -> Sequence[str]:
+        """Branches left out."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,10 @@ def cut(net: Network, plan: Keeping) -> Cut:
 
     Raises:
         PenjingError: PJ201, an unknown axis; PJ202, units that the axis does not have, or none left; PJ203, a frozen
-            axis; PJ204, nothing to compare with; PJ205, the proof failed for both forms.
+            axis; PJ204, nothing to compare with; PJ205, the proof failed for both forms; PJ208, an unknown branch.
     """
     check_plan(net, plan)
-    selection = Selection(net, plan.kept)
+    selection = Selection(net, plan.kept, plan.dropped)
     reference = Reference(net, selection)
     reason, model, proof, edits = _own_module(net, selection, reference)
     if model is None or proof is None:
@@ -71,15 +76,15 @@ def cut(net: Network, plan: Keeping) -> Cut:
             tries=["report the model: this is a bug", "leave axes out with keep=[...] to find the operator"],
         )
     kept = {name: list(units) for name, units in plan.kept.items()}
-    record = {"form": "graph" if reason else "module", "kept": kept, **({} if reason else _portable(edits))}
+    record = {"form": "graph" if reason else "module", "kept": kept, "dropped": list(plan.dropped), **({} if reason else _portable(edits))}
     return Cut(model, reason, record, proof)
 
 
 def _own_module(net: Network, selection: Selection, reference: Reference) -> tuple[str | None, nn.Module | None, Proof | None, Edits]:
     """The user's own module, cut; or why its code cannot follow."""
     edits = Edits()
-    if net.trace.specialised:
-        return net.trace.specialised, None, None, edits
+    if net.trace.specialised or selection.passed:
+        return net.trace.specialised or "whole branches are left out, which its code would still run", None, None, edits
     try:
         edits, failed = plan_edits(net, selection, watch(net))
         model = cut_copy(net.model, edits)
@@ -92,18 +97,26 @@ def _own_module(net: Network, selection: Selection, reference: Reference) -> tup
     return None, model, proof, edits
 
 
-def redo(record: dict[str, Any], model: nn.Module) -> nn.Module:
-    """Makes a recorded cut on a fresh module of the same architecture, in place.
+def redo(record: Mapping[str, Any], model: nn.Module, example_inputs: Any = None) -> nn.Module:
+    """Makes a recorded cut on a fresh module of the same architecture.
+
+    Args:
+        record: `Cut.record`, possibly through JSON.
+        model: the module at its original size; where the cut was made on the module, it is changed in place.
+        example_inputs: those of the cut; needed where the cut was made on the graph, which is traced again.
 
     Raises:
         PenjingError: PJ206, the module is not the one that the record was made for.
     """
     if record["form"] != "module":
-        raise PenjingError(
-            "PJ206",
-            "this cut was made on the exported graph, not on the module",
-            tries=["give example inputs: the graph is traced and cut again"],
-        )
+        if example_inputs is None:
+            raise PenjingError(
+                "PJ206",
+                "this cut was made on the traced graph, which needs example inputs to be traced again",
+                tries=["give the example inputs that the model was cut with"],
+            )
+        net = trace(model, example_inputs)
+        return rewrite(net, Selection(net, record["kept"], record["dropped"])).train(model.training)
     edits = Edits(
         {name: {int(dim): kept for dim, kept in by_dim.items()} for name, by_dim in record["tensors"].items()},
         [(path, attribute, value) for path, attribute, value in record["attributes"]],

@@ -35,13 +35,23 @@ class GraphNetwork(nn.Module):
         for name, tensor in tensors.items():
             _attach(self, name, tensor)
         self.graph = graph
-        self._out_spec = out_spec
+        self._out_spec = _Shared(out_spec)
         self._functions = {mode: _compile(_in_mode(graph, training=mode)) for mode in (False, True)}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the graph on the arguments of the original."""
         flat = pytree.arg_tree_leaves(*args, **kwargs)
-        return pytree.tree_unflatten(list(self._functions[self.training](self, *flat)), self._out_spec)
+        return pytree.tree_unflatten(list(self._functions[self.training](self, *flat)), self._out_spec.value)
+
+
+class _Shared:
+    """Something that copies of a module have in common."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
 
 
 def rewrite(net: Network, selection: Selection) -> GraphNetwork:
@@ -65,7 +75,10 @@ def rewrite(net: Network, selection: Selection) -> GraphNetwork:
         tensors[name] = made[id(whole)]
         values[node] = graph.get_attr(name)
     for node in net.trace.graph.nodes:
-        if node.op == "call_function":
+        if node.name in selection.passed:
+            skip = next(source for source in node.all_input_nodes if source.name == selection.passed[node.name])
+            values[node] = graph.call_function(torch.ops.aten.clone.default, (values[skip],))
+        elif node.op == "call_function":
             op = net.solution.ops.get(node)
             target, args, kwargs = selection.arguments(op) if op else (node.target, node.args, node.kwargs)
             args, kwargs = fx.map_arg((args, kwargs), lambda n: values[n])
@@ -77,7 +90,11 @@ def rewrite(net: Network, selection: Selection) -> GraphNetwork:
     graph.eliminate_dead_code()
     kept = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
     missing = {name: p for name, p in net.model.named_parameters(remove_duplicate=False) if name not in tensors}
-    found = {name: tensor for name, tensor in tensors.items() if name in kept or name not in net.trace.constants}
+    found = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name in kept or (name in net.tensors and name not in selection.unread)
+    }
     return GraphNetwork(graph, {**found, **missing}, net.trace.out_spec)
 
 

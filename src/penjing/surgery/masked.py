@@ -31,6 +31,8 @@ def run_masked(net: Network, selection: Selection, call: Call) -> list[Any]:
             values[node] = next(given) if node.name in net.trace.inputs else _held(net, node)
         elif node.op == "output":
             return [values[leaf] if isinstance(leaf, fx.Node) else leaf for leaf in pytree.tree_leaves(node.args[0])]
+        elif node.name in selection.passed:
+            values[node] = next(values[s] for s in node.all_input_nodes if s.name == selection.passed[node.name]).clone()
         elif node.target is operator.getitem:
             values[node] = values[node.args[0]][node.args[1]]
         else:
