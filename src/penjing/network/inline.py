@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ def inline_wrappers(module: fx.GraphModule, drop_outputs: int = 0) -> fx.Graph:
     Args:
         module: an exported graph module.
         drop_outputs: how many leading outputs are not the user's (mutated buffers).
+
+    Raises:
+        NotImplementedError: an operator chooses among graphs or repeats one (`torch.cond`).
     """
     graph = fx.Graph()
     result = _copy(module, graph, {})
@@ -55,13 +59,14 @@ def _copy(module: fx.GraphModule, graph: fx.Graph, values: dict[fx.Node, Any]) -
             values[node] = _copy(inner, graph, bound)
         elif _picks_from_inlined(node, values):
             values[node] = values[node.args[0]][node.args[1]]
+        elif node.op == "call_function" and isinstance(node.target, HigherOrderOperator):
+            raise NotImplementedError(f"`{node.target.name()}` holds graphs of its own")
         else:
             values[node] = graph.node_copy(node, lambda n: values[n])
     raise AssertionError(f"a graph without an output; modules {modules}")
 
 
 def _picks_from_inlined(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
-    """Whether `node` is `getitem` on a wrapper that has been written out (its value is then a plain tuple)."""
-    import operator
-
-    return node.target is operator.getitem and isinstance(values.get(node.args[0]), tuple | list)
+    """Whether `node` is `getitem` on a wrapper that has been written out: its value is a plain tuple."""
+    source = node.args[0] if node.target is operator.getitem else None
+    return isinstance(source, fx.Node) and isinstance(values.get(source), tuple | list)

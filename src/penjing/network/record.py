@@ -49,10 +49,11 @@ def record_operators(model: nn.Module, call: Call, refused: Exception) -> Trace:
         with torch.no_grad():
             traced = make_fx(execution.run, pre_dispatch=True, _error_on_data_dependent_ops=False)(*brought)
     except Exception as error:  # the user's code may raise anything under the tracer
-        raise _cannot(model, f"{_say(error)}; torch.export: {_say(refused)}", where(error, model)) from error
+        because = f"recording: {_say(error)}; torch.export: {_say(refused)}"
+        raise _cannot(model, because, where(error, model)) from error
     branching = [n for n in traced.graph.nodes if isinstance(n.target, HigherOrderOperator)]
     if branching:
-        because = f"`{branching[0].target.name()}` holds graphs of its own; torch.export: {_say(refused)}"
+        because = f"`{branching[0].target}` holds graphs of its own; torch.export: {_say(refused)}"
         raise _cannot(model, because, where(refused, model))
     assert execution.structure is not None
     _require_plain(
