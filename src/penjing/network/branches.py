@@ -95,7 +95,12 @@ def _region(
             stack += at.all_input_nodes
     inside = region | {join}
     leaks = (n for n in region if n in after for user in n.users if user not in inside and not _is_idle(user))
-    return None if next(leaks, None) is not None else region
+    if next(leaks, None) is not None:
+        return None
+    for node in sorted(region - after, key=position.__getitem__, reverse=True):
+        if not region.issuperset(node.users):  # computed for others too
+            region.discard(node)
+    return region
 
 
 def _is_idle(node: fx.Node) -> bool:
