@@ -1,1 +1,61 @@
-"""Grows a trained neural network small enough for the hardware it must live in, and proves it."""
+"""Grows a trained neural network small enough for the hardware it must live in, and proves it.
+
+import penjing as pj
+
+result = pj.prune(model, example_inputs, budget="latency=0.5x")
+result.save("runs/a")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penjing import criteria, devices
+    from penjing.api import Result, Task, load, prune, trace
+    from penjing.errors import PenjingError
+    from penjing.plan import Budget, Plan
+    from penjing.recover import BatchNorm, FineTune
+
+__all__ = [
+    "BatchNorm",
+    "Budget",
+    "FineTune",
+    "PenjingError",
+    "Plan",
+    "Result",
+    "Task",
+    "criteria",
+    "devices",
+    "load",
+    "prune",
+    "trace",
+]
+
+_HOMES = {
+    "BatchNorm": "penjing.recover",
+    "Budget": "penjing.plan",
+    "FineTune": "penjing.recover",
+    "PenjingError": "penjing.errors",
+    "Plan": "penjing.plan",
+    "Result": "penjing.api",
+    "Task": "penjing.api",
+    "load": "penjing.api",
+    "prune": "penjing.api",
+    "trace": "penjing.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded when they are first used: `import penjing` itself costs nothing."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"penjing.{name}")
+    raise AttributeError(f"module `penjing` has no attribute `{name}`")
+
+
+def __dir__() -> list[str]:
+    """Public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -24,7 +24,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
 def test_label_loss_is_mean_negative_log_likelihood() -> None:
     scores, targets = torch.randn(7, 4, dtype=torch.float64), torch.arange(7) % 4
     expected = -np.log(softmax(scores.numpy())[np.arange(7), targets.numpy()]).mean()
-    assert float(label_loss(scores, batch(targets))) == pytest.approx(expected, rel=1e-12)
+    assert label_loss(scores, batch(targets)).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_teacher_loss_is_the_divergence_at_temperature_for_classes() -> None:
     p, q = softmax(theirs.numpy() / 3), softmax(mine.numpy() / 3)
     expected = (p * np.log(p / q)).sum(1).mean() * 9
     found = teacher_loss(mine, theirs, torch.zeros(6, dtype=torch.int64), 3.0)
-    assert float(found) == pytest.approx(expected, rel=1e-10)
+    assert found.item() == pytest.approx(expected, rel=1e-10)
 
 
 def test_teacher_loss_is_the_relative_square_without_classes() -> None:
@@ -87,7 +87,7 @@ def test_objective_mixes_label_and_teacher_by_share() -> None:
     outputs = read.run(model)
 
     def value(goal: str, share: float = 0.3) -> float:
-        return float(objective(goal, None, teacher, temperature=2, share=share)(outputs, read))
+        return objective(goal, None, teacher, temperature=2, share=share)(outputs, read).item()
 
     assert value("label+teacher") == pytest.approx(0.7 * value("label") + 0.3 * value("teacher"), rel=1e-6)
 

@@ -1,1 +1,9 @@
 """The few verbs a user calls."""
+
+from penjing.api.prune import Result, prune
+from penjing.api.source import load_task
+from penjing.api.task import Task
+from penjing.network import trace
+from penjing.run import load
+
+__all__ = ["Result", "Task", "load", "load_task", "prune", "trace"]

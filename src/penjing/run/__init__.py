@@ -1,1 +1,18 @@
-"""The loop: run directories, measure and adjust, resume."""
+"""The loop: run directories, measure and adjust, save and load."""
+
+from penjing.run.directory import check_target, publish
+from penjing.run.job import Job, Outcome
+from penjing.run.load import FORMS, export_from, load, read_report
+from penjing.run.loop import run
+
+__all__ = [
+    "FORMS",
+    "Job",
+    "Outcome",
+    "check_target",
+    "export_from",
+    "load",
+    "publish",
+    "read_report",
+    "run",
+]

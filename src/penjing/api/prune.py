@@ -1,0 +1,155 @@
+"""`pj.prune`: the main verb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from penjing import criteria, devices
+from penjing.api.source import refused_source
+from penjing.criteria import Criterion, Taylor
+from penjing.devices import Device
+from penjing.errors import PenjingError
+from penjing.plan import Budget, Plan
+from penjing.recover import Evaluate, Loss, Step
+from penjing.report import Report
+from penjing.run import Job, Outcome, publish, run
+from penjing.surgery import Proof
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A smaller network, and everything that vouches for it.
+
+    Attributes:
+        model: of the user's own class, or the rewritten graph where `report.fallback` says why.
+        plan: what was kept.
+        report: every figure.
+        proof: the check of the cut; `proof.max_error`.
+    """
+
+    model: nn.Module
+    plan: Plan
+    report: Report
+    proof: Proof
+    _outcome: Outcome = field(repr=False)
+
+    def save(self, directory: Path | str) -> Path:
+        """Writes the run directory: all of it, or nothing.
+
+        Args:
+            directory: does not exist yet, or is empty.
+
+        Raises:
+            PenjingError: PJ601, it is not empty; PJ602, it cannot be written.
+        """
+        return publish(self._outcome.folder, directory)
+
+
+def prune(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    budget: Budget | str,
+    device: Device | str = "cpu",
+    criterion: Criterion | str | None = None,
+    data: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+    evaluate: Evaluate | None = None,
+    recover: Step | Sequence[Step] | None = None,
+    keep: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
+    exact: Mapping[str, float | int] | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    source: str = "",
+) -> Result:
+    """Makes a network smaller until it is measured to fit a budget.
+
+    Args:
+        model: trained; it is not changed.
+        example_inputs: a tensor, a tuple or a dict, as the model is called.
+        budget: `pj.Budget(latency="0.5x", size="2MB")`, or the same as text: `"latency=0.5x,size=2MB"`.
+        device: where it must run; a name of `penjing devices`, or a device.
+        criterion: what units are worth; a name of `penjing criteria`, or a criterion. None for the best that
+            the data allow: `taylor` with `data` and `loss`, else `magnitude`.
+        data: calibration batches, `inputs` or `(inputs, targets)`.
+        loss: (outputs, batch) -> scalar.
+        evaluate: model -> figure of merit, higher for better. It is given the exported artifact in the place of
+            the model, so that the metric is that of what is shipped.
+        recover: a step or several in order, such as `pj.FineTune(epochs=3, train=loader)`; None for none.
+        keep: name patterns of axes to leave alone.
+        only: name patterns of the axes to cut; None for all.
+        exact: by axis name, how much of it to keep: a share (float) or a number of units (int).
+        seed: of everything random.
+        threads: of the device, where it is given by name.
+        source: where the model comes from, for the run's recipe.
+
+    Returns:
+        The smaller network. Where the budget is met already, it is the same network: nothing is changed.
+
+    Raises:
+        PenjingError: whatever stands in the way; nothing is written, and the model is as it was.
+    """
+    if not isinstance(model, nn.Module):
+        raise refused_source(model)
+    data = _repeatable(data)
+    chosen, why = _criterion(criterion, data, loss, seed)
+    outcome = run(
+        Job(
+            model=model,
+            example_inputs=example_inputs,
+            budget=Budget.parse(budget) if isinstance(budget, str) else budget,
+            device=_device(device, threads),
+            criterion=chosen,
+            why=why,
+            data=data,
+            loss=loss,
+            evaluate=evaluate,
+            recover=(recover,) if isinstance(recover, Step) else tuple(recover or ()),
+            keep=_patterns(keep) or [],
+            only=_patterns(only),
+            exact=dict(exact or {}),
+            seed=seed,
+            source=source or type(model).__name__,
+        )
+    )
+    return Result(outcome.model, outcome.plan, outcome.report, outcome.proof, outcome)
+
+
+def _criterion(
+    given: Criterion | str | None, data: Iterable[Any] | None, loss: Loss | None, seed: int
+) -> tuple[Criterion, str]:
+    """The criterion, and what the report says of it."""
+    if given == "random":
+        return criteria.Random(seed=seed), f"random (seed {seed}), as asked"
+    if given is not None:
+        chosen = criteria.get(given)
+        return chosen, f"{chosen.record.name}, as asked"
+    if data is not None and loss is not None:
+        return Taylor(), "taylor, the best that data and a loss allow"
+    missing = " and ".join(name for name, value in (("data", data), ("loss", loss)) if value is None)
+    return criteria.Magnitude(), f"magnitude, the best without {missing}"
+
+
+def _device(given: Device | str, threads: int) -> Device:
+    if isinstance(given, Device):
+        return given
+    return devices.get(given, threads=threads) if given == "cpu" else devices.get(given)
+
+
+def _repeatable(data: Iterable[Any] | None) -> Iterable[Any] | None:
+    """Data that can be read more than once: by the criterion, and by steps of recovery."""
+    return list(data) if isinstance(data, Iterator) else data
+
+
+def _patterns(given: Sequence[str] | None) -> Sequence[str] | None:
+    if isinstance(given, str):
+        raise PenjingError(
+            "PJ105", f"a list of patterns is needed, not the text `{given}`", tries=[f'["{given}"]']
+        )
+    return given

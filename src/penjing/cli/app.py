@@ -1,0 +1,93 @@
+"""The commands, and what is common to all of them: errors, exit codes, `--json`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import click
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from penjing.cli.devices import criteria, devices
+from penjing.cli.export import export
+from penjing.cli.inspect import inspect
+from penjing.cli.output import print_record
+from penjing.cli.profile import profile
+from penjing.cli.prune import demo, prune
+from penjing.cli.report import report
+from penjing.errors import PenjingError
+
+WRONG: Final = 2
+STOPPED: Final = 130
+
+COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "inspect": inspect,
+        "devices": devices,
+        "criteria": criteria,
+        "profile": profile,
+        "prune": prune,
+        "export": export,
+        "report": report,
+        "demo": demo,
+    }
+)
+"""Every command by its name."""
+
+
+def build() -> typer.Typer:
+    """The program with all its commands."""
+    app = typer.Typer(
+        name="penjing",
+        help="Grows a trained neural network small enough for the hardware it must live in, and proves it.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: without the program's name; those of the process where it is None.
+
+    Returns:
+        0 for success, 2 for an error that the user can act on, 130 where the user stopped it.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = build()(args=given, standalone_mode=False)
+    except PenjingError as error:
+        _show(error, as_json="--json" in given)
+        return WRONG
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        Console(stderr=True).print("stopped")
+        return STOPPED
+    except BrokenPipeError:
+        # Whoever read the output has gone; nothing is to be said, not even by the interpreter at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _show(error: PenjingError, *, as_json: bool) -> None:
+    if as_json:
+        print_record(error.record())
+        return
+    headline, *lines = str(error).splitlines()
+    console = Console(stderr=True)
+    console.print(Text(headline, "bold red"), soft_wrap=True)
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)

@@ -1,0 +1,155 @@
+"""Measure and adjust: the largest network whose measured figures are inside the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from penjing.errors import PenjingError
+
+Amounts = Mapping[str, float]
+"""Quantity -> amount."""
+
+AIMS: Mapping[str, float] = MappingProxyType({"latency": 0.975, "size": 0.99})
+"""Share of its limit to aim at, for what has to be measured: the noisier the figure, the further inside.
+
+Quantities that are not named are exact: the planner is asked for their limits themselves.
+"""
+
+CLOSE = 0.012
+"""Relative distance from the aim that needs no improvement: closer, measuring tells no difference."""
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Candidate(Generic[P]):
+    """A plan that was measured.
+
+    Attributes:
+        plan: whatever the planner made.
+        target: what the planner was asked for.
+        predicted: what the cost model said of it before it was measured.
+        measured: what it is.
+        used: the largest share of a limit that it takes; inside up to 1.
+        aimed: the largest share of what was aimed at; 1 is on target.
+    """
+
+    plan: P
+    target: Amounts
+    predicted: Amounts
+    measured: Amounts
+    used: float
+    aimed: float
+
+
+def adjust(
+    limits: Amounts,
+    *,
+    plan: Callable[[Amounts], P],
+    predict: Callable[[P], Amounts],
+    measure: Callable[[P], Amounts],
+    most: int = 8,
+) -> list[Candidate[P]]:
+    """Plans and measures until a candidate uses the budget as it should, or there were `most`.
+
+    The planner is asked for less where its model's predictions are too low, and for more where they are too
+    high. `measure` may refit that model: targets are always read off what it predicts *now* for the
+    candidates that were measured, above all for the largest inside the budget and the smallest outside.
+
+    Args:
+        limits: per quantity.
+        plan: the best plan whose predicted amounts are within those given; PJ503 where there is none.
+        predict: what the model says of a plan.
+        measure: what a plan comes to; asked once per plan.
+        most: how many candidates to measure.
+
+    Returns:
+        Every candidate in order of measurement. It may be that none is inside.
+
+    Raises:
+        PenjingError: PJ503, no plan is within the limits by the planner's own word.
+    """
+    found: list[Candidate[P]] = []
+    while len(found) < most and not any(_good(candidate, limits) for candidate in found):
+        step = _next(found, limits, plan, predict)
+        if step is None:
+            break
+        target, proposal = step
+        predicted = dict(predict(proposal))
+        measured = dict(measure(proposal))
+        shares = {quantity: measured[quantity] / limit for quantity, limit in limits.items()}
+        aimed = max(share / AIMS.get(quantity, 1.0) for quantity, share in shares.items())
+        found.append(Candidate(proposal, target, predicted, measured, max(shares.values()), aimed))
+    return found
+
+
+def _good(candidate: Candidate[P], limits: Amounts) -> bool:
+    """Whether measuring more cannot help: on target, or inside where all limits are exact."""
+    if candidate.used > 1:
+        return False
+    return abs(candidate.aimed - 1) <= CLOSE or not any(quantity in AIMS for quantity in limits)
+
+
+def best(found: Sequence[Candidate[P]], *, margin: float = 0.01) -> Candidate[P] | None:
+    """The candidate inside that uses most of the budget, one with `margin` to spare before any without."""
+    inside = [candidate for candidate in found if candidate.used <= 1]
+    safe = [candidate for candidate in inside if candidate.used <= 1 - margin]
+    return max(safe or inside, key=lambda candidate: candidate.used, default=None)
+
+
+def _next(
+    found: Sequence[Candidate[P]],
+    limits: Amounts,
+    plan: Callable[[Amounts], P],
+    predict: Callable[[P], Amounts],
+) -> tuple[Amounts, P] | None:
+    """The first target that leads to a plan not measured yet; None if none does."""
+    refusal: PenjingError | None = None
+    for target in _targets(found, limits, predict):
+        try:
+            proposal = plan(target)
+        except PenjingError as error:
+            if error.code != "PJ503":
+                raise
+            refusal = error
+            continue
+        if all(proposal != candidate.plan for candidate in found):
+            return target, proposal
+    if refusal and not found:
+        raise refusal
+    return None
+
+
+def _targets(
+    found: Sequence[Candidate[P]], limits: Amounts, predict: Callable[[P], Amounts]
+) -> Iterator[Amounts]:
+    """What to ask of the planner next, the likeliest first."""
+    aims = {quantity: limit * AIMS.get(quantity, 1.0) for quantity, limit in limits.items()}
+    if not found:
+        yield aims
+        yield dict(limits)
+        return
+    below = max((c for c in found if c.aimed <= 1), key=lambda c: c.aimed, default=None)
+    above = min((c for c in found if c.aimed > 1), key=lambda c: c.aimed, default=None)
+    nearest = min(found, key=lambda c: abs(c.aimed - 1))
+    now = predict(nearest.plan)
+
+    def corrected(power: float) -> Amounts:
+        ratio = {q: (aims[q] / nearest.measured[q]) ** power for q in limits if q in AIMS}
+        return {**limits, **{q: now[q] * factor for q, factor in ratio.items()}}
+
+    if below and above:
+        low, high, near = predict(below.plan), predict(above.plan), corrected(1)
+        if all(low[q] < near[q] < high[q] for q in limits if q in AIMS):
+            yield near
+        straight = (1 - below.aimed) / (above.aimed - below.aimed)
+        for part in (straight, 0.5, 0.25, 0.75, 0.125, 0.875, 0.375, 0.625):
+            mixed = {q: low[q] + part * (high[q] - low[q]) for q in limits}
+            yield {q: mixed[q] if q in AIMS else limit for q, limit in limits.items()}
+    else:
+        # On one side only, go further at every step than proportion says: the other side must be seen.
+        for power in (len(found), *range(len(found) - 1, 0, -1), *range(len(found) + 1, len(found) + 6)):
+            yield corrected(power)

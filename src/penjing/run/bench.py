@@ -1,0 +1,132 @@
+"""The bench: artifacts of one job are made here, measured beside the original, and evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from penjing.devices import Artifact, Cpu, Device, Measurement, MemoryModel, to_onnx
+from penjing.devices.size import weights_beside
+from penjing.errors import PenjingError
+from penjing.network import Network
+from penjing.recover import Evaluate, measured
+from penjing.report import Figures
+from penjing.run.shipped import Shipped
+
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The original and another artifact, timed against one another.
+
+    Attributes:
+        before: of the original; None where the device does not measure.
+        after: of the other.
+    """
+
+    before: Measurement | None
+    after: Measurement | None
+
+    @property
+    def ratio(self) -> float:
+        """What the other takes of the original's latency."""
+        assert self.before is not None
+        assert self.after is not None
+        return self.after.latency_ms / self.before.latency_ms
+
+
+class Bench:
+    """Measures what belongs to one network on one device."""
+
+    def __init__(self, net: Network, device: Device, folder: Path) -> None:
+        """Exports and measures the original.
+
+        Args:
+            net: the network.
+            device: where it must run.
+            folder: where artifacts are written.
+        """
+        self.net, self.device, self.folder = net, device, folder
+        self._memory = MemoryModel(net)
+        self.original = to_onnx(net.model, net.call, folder / "original.onnx")
+        self.alone = (
+            device.measure([self.original.path], call=net.call)[0] if isinstance(device, Cpu) else None
+        )
+
+    def amounts(self) -> dict[str, float]:
+        """The original's figures by quantity of a budget."""
+        latency = {"latency": self.alone.latency_ms} if self.alone else {}
+        return {**latency, **self.exact({}), "size": float(self.original.size_bytes)}
+
+    def exact(self, counts: Counts) -> dict[str, float]:
+        """What follows from widths alone, by quantity."""
+        return {
+            "macs": float(self.net.macs_at(counts)),
+            "params": float(self.net.parameters_at(counts)),
+            "memory": float(self._memory.bytes_at(counts)),
+        }
+
+    def export(self, model: nn.Module, name: str) -> Artifact:
+        """The artifact of `model`, in the bench's folder."""
+        return to_onnx(model, self.net.call, self.folder / name)
+
+    def discard(self, artifact: Artifact) -> None:
+        """Removes an artifact that has served."""
+        for path in (artifact.path, weights_beside(artifact.path)):
+            path.unlink(missing_ok=True)
+
+    def pair(self, artifact: Artifact) -> Pair:
+        """Times an artifact beside the original."""
+        if not isinstance(self.device, Cpu):
+            return Pair(None, None)
+        before, after = self.device.measure([self.original.path, artifact.path], call=self.net.call)
+        return Pair(before, after)
+
+    def figures(
+        self,
+        artifact: Artifact,
+        measurement: Measurement | None,
+        counts: Counts,
+        metric: tuple[float, Literal["onnx", "pytorch"]] | None,
+    ) -> Figures:
+        """A model in figures, for the report."""
+        exact = self.exact(counts)
+        return Figures(
+            params=round(exact["params"]),
+            macs=round(exact["macs"]),
+            size_bytes=artifact.size_bytes,
+            latency_ms=measurement.latency_ms if measurement else None,
+            wall_ms=measurement.wall_ms if measurement else None,
+            cpu_ms=measurement.cpu_ms if measurement else None,
+            runs=measurement.runs if measurement else 0,
+            spread=measurement.spread if measurement else None,
+            peak_memory_bytes=round(exact["memory"]),
+            metric=metric[0] if metric else None,
+            metric_of=metric[1] if metric else None,
+        )
+
+    def metrics(
+        self, evaluate: Evaluate, model: nn.Module, artifact: Artifact
+    ) -> tuple[float, float, Literal["onnx", "pytorch"], str]:
+        """The metric of the original and of `model`, by their artifacts if those can stand in for them.
+
+        Returns:
+            Before, after, what was evaluated, and why it was not the artifacts ("" if it was).
+
+        Raises:
+            PenjingError: PJ315, `evaluate` fails on the modules themselves.
+        """
+        threads, call = int(self.device.record()["threads"]), self.net.call
+        try:
+            before = Shipped(self.original.path, self.net.model, call, threads=threads)
+            after = Shipped(artifact.path, model, call, threads=threads)
+            return measured(evaluate, before), measured(evaluate, after), "onnx", ""
+        except PenjingError as error:
+            why = f"{error.what}: {error.because}" if error.because else error.what
+        note = f"the metric is that of the PyTorch modules: `evaluate` fails on the exported files ({why})"
+        return measured(evaluate, self.net.model), measured(evaluate, model), "pytorch", note

@@ -1,0 +1,104 @@
+"""Run directories: checked before any work, written in one step after it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from penjing.errors import PenjingError
+
+
+def check_target(directory: Path | str) -> Path:
+    """Makes sure that a run can be written to `directory`, and leaves nothing there.
+
+    Args:
+        directory: does not exist yet, or is empty.
+
+    Raises:
+        PenjingError: PJ601, it is a file or holds something; PJ602, it cannot be written.
+    """
+    target = Path(directory)
+    if target.exists() and not target.is_dir():
+        raise PenjingError("PJ601", f"`{target}` is a file", tries=["name a folder that does not exist yet"])
+    try:
+        if target.is_dir() and any(target.iterdir()):
+            raise PenjingError(
+                "PJ601",
+                f"`{target}` is not empty",
+                because="a run is never written over what is there",
+                tries=["name a folder that does not exist yet", f"remove `{target}` first"],
+            )
+        above = _standing(target)
+        # Permission bits do not tell it all (read-only mounts, full disks, the superuser): a folder does.
+        Path(tempfile.mkdtemp(prefix=".penjing-", dir=above)).rmdir()
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    return target
+
+
+def publish(staged: Path, directory: Path | str) -> Path:
+    """Copies a finished run to `directory` so that it is there whole, or not at all.
+
+    Raises:
+        PenjingError: PJ601, PJ602, as `check_target`; PJ602, the copy fails.
+    """
+    target = check_target(directory)
+    partial: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        shutil.copytree(staged, partial, dirs_exist_ok=True)
+        partial.chmod(0o777 & ~_umask())
+        os.replace(partial, target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def opened(directory: Path | str, *needed: str) -> Path:
+    """The directory of a finished run.
+
+    Raises:
+        PenjingError: PJ603, it is none, or lacks one of the files `needed`.
+    """
+    found = Path(directory)
+    missing = [name for name in needed if not (found / name).is_file()]
+    if missing:
+        because = f"it holds no {missing[0]}" if found.is_dir() else "there is no such folder"
+        raise PenjingError(
+            "PJ603",
+            f"`{found}` is no run",
+            because=because,
+            tries=["name a folder that `penjing prune -o` wrote"],
+        )
+    return found
+
+
+def _standing(target: Path) -> Path:
+    """The nearest folder at or above `target` that exists."""
+    absolute = target.absolute()
+    found = next(path for path in (absolute, *absolute.parents) if path.exists())
+    if not found.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(found))
+    return found
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _unwritable(target: Path, error: OSError) -> PenjingError:
+    return PenjingError(
+        "PJ602",
+        f"`{target}` cannot be written",
+        because=f"{error.strerror or error}: {error.filename}" if error.filename else str(error),
+        tries=["name a folder that you may write, on a disk with space left"],
+    )

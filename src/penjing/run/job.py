@@ -1,0 +1,81 @@
+"""A job as given, and what it comes to."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from penjing.criteria import Criterion
+from penjing.devices import Device
+from penjing.plan import Budget, Plan
+from penjing.recover import Evaluate, Loss, Step
+from penjing.report import Report
+from penjing.surgery import Proof
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything that a run starts from.
+
+    Attributes:
+        model: trained; never changed.
+        example_inputs: a tensor, a tuple or a dict, as the model is called.
+        budget: what the result may cost.
+        device: where it must run.
+        criterion: what units are worth.
+        why: what speaks for that criterion, for the report.
+        data: calibration batches, readable more than once.
+        loss: (outputs, batch) -> scalar.
+        evaluate: model -> figure of merit, higher for better.
+        recover: steps, in order.
+        keep: name patterns of axes to leave alone.
+        only: name patterns of the axes to cut; None for all.
+        exact: by axis name, how much of it to keep: a share, or a number of units.
+        seed: of everything random.
+        source: where the model came from, for the recipe.
+    """
+
+    model: nn.Module
+    example_inputs: Any
+    budget: Budget
+    device: Device
+    criterion: Criterion
+    why: str
+    data: Iterable[Any] | None
+    loss: Loss | None
+    evaluate: Evaluate | None
+    recover: tuple[Step, ...]
+    keep: Sequence[str]
+    only: Sequence[str] | None
+    exact: Mapping[str, float | int]
+    seed: int
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run comes to.
+
+    Attributes:
+        model: the smaller network.
+        plan: what was kept.
+        report: every figure.
+        proof: the check of the cut.
+        files: the complete run directory, in a temporary place.
+    """
+
+    model: nn.Module
+    plan: Plan
+    report: Report
+    proof: Proof
+    files: tempfile.TemporaryDirectory[str]
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are until they are saved elsewhere."""
+        return Path(self.files.name)

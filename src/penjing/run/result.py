@@ -1,0 +1,207 @@
+"""From what a run found to its report."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+import torch
+
+from penjing.devices import Artifact, Cpu
+from penjing.devices.fingerprint import cpu_name
+from penjing.network import Network
+from penjing.plan import Plan
+from penjing.recover import RecoveryRecord
+from penjing.report import AxisLine, BudgetLine, DeviceFigures, ExportLine, Figures, ProofLine, Report
+from penjing.run.bench import Bench, Pair
+from penjing.run.job import Job
+from penjing.run.search import Found
+
+Metrics = tuple[float, float, Literal["onnx", "pytorch"], str]
+
+_PROVENANCE: Mapping[str, str] = {"latency": "measured", "size": "measured"}
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a report is made of.
+
+    Attributes:
+        job: as given.
+        bench: measured it all.
+        found: by the search.
+        recovery: step by step.
+        artifact: what is shipped.
+        pair: original and artifact, timed together after recovery.
+        metrics: before, after, of what, and a note; None without `evaluate`.
+        notes: from writing the files.
+        seconds: by stage.
+    """
+
+    job: Job
+    bench: Bench
+    found: Found
+    recovery: Sequence[RecoveryRecord]
+    artifact: Artifact
+    pair: Pair
+    metrics: Metrics | None
+    notes: Sequence[str]
+    seconds: Mapping[str, float]
+
+
+def report_of(made: Ingredients) -> Report:
+    """The report of a run."""
+    job, bench, found = made.job, made.bench, made.found
+    metrics = made.metrics
+    before = bench.figures(bench.original, made.pair.before, {}, metrics and (metrics[0], metrics[2]))
+    after = bench.figures(
+        made.artifact, made.pair.after, found.plan.counts(), metrics and (metrics[1], metrics[2])
+    )
+    proof = found.cut.proof
+    return Report(
+        penjing=metadata.version("penjing"),
+        model=type(job.model).__name__,
+        fallback=found.cut.fallback,
+        device=device_of(job, made.pair),
+        seed=job.seed,
+        budget=budget_lines(job, bench.net, found.plan, before, after),
+        before=before,
+        after=after,
+        proof=ProofLine(
+            max_error=proof.max_error, tolerance=proof.tolerance, dtype=proof.dtype, passed=proof.passed
+        ),
+        axes=axis_lines(bench.net, found.plan),
+        opaque_operators=tuple(bench.net.opaque),
+        criterion=job.why,
+        recovery=tuple(made.recovery),
+        candidates=found.candidates,
+        export=export_of(made.artifact),
+        costs=costs_of(found),
+        seconds={stage: round(seconds, 3) for stage, seconds in made.seconds.items()},
+        environment=environment(),
+        notes=(*made.notes, *([metrics[3]] if metrics and metrics[3] else [])),
+    )
+
+
+def budget_lines(
+    job: Job, net: Network, plan: Plan, before: Figures, after: Figures
+) -> tuple[BudgetLine, ...]:
+    """Every bound with what came of it; shares are those of the original as measured beside the result."""
+    limits = job.budget.limits(amounts_of(before))
+    achieved = amounts_of(after)
+    lines = []
+    for bound in job.budget.bounds:
+        name = bound.quantity
+        if name == "units":
+            share, met = units_kept(net, plan, bound.value)
+            lines.append(
+                BudgetLine(
+                    quantity=name,
+                    asked=bound.text,
+                    limit=bound.value,
+                    achieved=share,
+                    met=met,
+                    provenance="exact",
+                )
+            )
+            continue
+        lines.append(
+            BudgetLine(
+                quantity=name,
+                asked=bound.text,
+                limit=limits[name],
+                achieved=achieved[name],
+                met=achieved[name] <= limits[name],
+                provenance=_PROVENANCE.get(name, "analytic"),
+            )
+        )
+    return tuple(lines)
+
+
+def amounts_of(figures: Figures) -> dict[str, float]:
+    """Figures by quantity of a budget."""
+    latency = {} if figures.latency_ms is None else {"latency": figures.latency_ms}
+    return {
+        **latency,
+        "macs": float(figures.macs),
+        "params": float(figures.params),
+        "size": float(figures.size_bytes),
+        "memory": float(figures.peak_memory_bytes),
+    }
+
+
+def units_kept(net: Network, plan: Plan, share: float) -> tuple[float, bool]:
+    """The share of units that stays in the plan's axes, and whether each keeps the number nearest `share`."""
+    sizes = {name: net.axis(name).size for name in plan.kept} or {
+        axis.name: axis.size for axis in net.prunable
+    }
+    counts = {**sizes, **plan.counts()}
+    met = all(counts[name] <= max(1.0, share * size + 0.5) for name, size in sizes.items())
+    return sum(counts.values()) / max(1, sum(sizes.values())), met
+
+
+def axis_lines(net: Network, plan: Plan) -> tuple[AxisLine, ...]:
+    """What became of every axis."""
+    counts = plan.counts()
+    return tuple(
+        AxisLine(
+            name=axis.name,
+            size=axis.size,
+            kept=counts.get(axis.name, axis.size),
+            frozen=axis.frozen is not None,
+            reason=axis.frozen,
+        )
+        for axis in net.axes
+    )
+
+
+def device_of(job: Job, pair: Pair) -> DeviceFigures:
+    """The device and the clock that latencies were read by."""
+    record = job.device.record()
+    named = ("name", "runtime", "threads", "provenance")
+    return DeviceFigures(
+        name=record["name"],
+        runtime=record["runtime"],
+        threads=record["threads"],
+        basis=pair.after.basis if pair.after else None,
+        provenance="measured" if isinstance(job.device, Cpu) else "analytic",
+        details={key: value for key, value in record.items() if key not in named},
+    )
+
+
+def export_of(artifact: Artifact) -> ExportLine:
+    """The artifact's own record."""
+    agrees = (
+        [] if artifact.agrees else [f"differs from PyTorch by {artifact.agreement:.1e} of the largest output"]
+    )
+    return ExportLine(
+        format="onnx",
+        dynamic_batch=not artifact.static,
+        agreement=artifact.agreement,
+        notes=(*([f"the batch is fixed: {artifact.static}"] if artifact.static else []), *agrees),
+    )
+
+
+def costs_of(found: Found) -> dict[str, float]:
+    """The cost model's error, where there was one."""
+    if found.costs is None:
+        return {}
+    error = found.costs.error
+    return {"median": error.median, "worst": error.worst, "networks": float(error.networks)}
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine."""
+    packages = {name: metadata.version(name) for name in ("torch", "numpy", "onnx", "onnxruntime")}
+    return {
+        "python": platform.python_version(),
+        **packages,
+        "cpu": cpu_name(),
+        "cores": str(os.cpu_count()),
+        "torch_threads": str(torch.get_num_threads()),
+        "system": platform.platform(),
+    }

@@ -1,0 +1,198 @@
+"""The search for a plan that is measured to be inside the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from penjing import plan as planning
+from penjing.devices import Artifact, CostModel, Cpu
+from penjing.errors import PenjingError
+from penjing.plan import Allocator, Cost, Plain, Plan
+from penjing.report import CandidateLine
+from penjing.run.adjust import Amounts, Candidate, adjust, best
+from penjing.run.bench import Bench
+from penjing.run.job import Job
+from penjing.run.pricing import Affine, Latency
+from penjing.run.progress import Log
+from penjing.surgery import Cut, cut
+
+NETWORKS = 10
+"""Whole networks that a latency model is calibrated on."""
+
+NEAR = 0.05
+"""Relative distance from its limit within which a latency is measured twice."""
+
+WEIGHT_BYTES = 4
+"""Of an exported weight, until an artifact tells it better."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The search's answer.
+
+    Attributes:
+        plan: what to keep.
+        cut: the network so cut, proven.
+        candidates: what was measured on the way.
+        costs: the latency model; None where no latency had to be predicted.
+    """
+
+    plan: Plan
+    cut: Cut
+    candidates: tuple[CandidateLine, ...]
+    costs: CostModel | None
+
+
+class Search:
+    """Plans, cuts and measures for one job."""
+
+    def __init__(
+        self, job: Job, bench: Bench, scores: Mapping[str, Tensor], before: Amounts, log: Log
+    ) -> None:
+        """Calibrates what the budget needs.
+
+        Args:
+            job: what is asked.
+            bench: has measured the original.
+            scores: worth of every unit.
+            before: the original's figures by quantity.
+            log: told of every stage.
+        """
+        self._job, self._bench, self._scores, self._before, self._log = job, bench, scores, before, log
+        self._net = bench.net
+        self._parameters = planning.parameters(self._net)
+        self._bytes = float(WEIGHT_BYTES)
+        self._last: tuple[Plan, Cut] | None = None
+        self.costs: CostModel | None = None
+        self._scale = 1.0
+        if any(bound.quantity == "latency" for bound in job.budget.bounds):
+            with log.stage("plan", "calibrating the latency model"):
+                self._calibrate()
+
+    def run(self, limits: Amounts) -> Found:
+        """The largest network inside `limits`, by measurement where figures must be measured.
+
+        Raises:
+            PenjingError: PJ503, none is inside.
+        """
+        found = adjust(limits, plan=self._plan, predict=self._predict, measure=self._measure)
+        chosen = best(found)
+        if chosen is None:
+            raise self._impossible(limits, found)
+        assert self._last is not None
+        plan, made = self._last
+        if plan != chosen.plan:
+            with self._log.stage("surgery", "cutting and proving"):
+                made = cut(self._net, chosen.plan)
+        lines = tuple(
+            CandidateLine(
+                target=dict(c.target),
+                predicted=dict(c.predicted),
+                measured=dict(c.measured),
+                within=c.used <= 1,
+            )
+            for c in found
+        )
+        return Found(chosen.plan, made, lines, self.costs)
+
+    def _calibrate(self) -> None:
+        device = self._bench.device
+        assert isinstance(device, Cpu)
+        net, made = self._net, list[Artifact]()
+
+        def build(counts: Mapping[str, int]) -> Path:
+            """Which units stay makes no difference to the time."""
+            kept = {name: tuple(range(count)) for name, count in counts.items()}
+            small = cut(net, Plan(kept=kept)).model
+            made.append(self._bench.export(small, f"calibration-{len(made)}.onnx"))
+            return made[-1].path
+
+        self.costs = CostModel.calibrate(net, device, build, networks=NETWORKS, seed=self._job.seed)
+        self._scale = self._before["latency"] / self.costs.latency_ms({})
+        for artifact in made:
+            self._bench.discard(artifact)
+
+    def _allocator(self) -> Allocator:
+        """With the costs as they are known now."""
+        job, net = self._job, self._net
+        known: dict[str, Cost] = {
+            "macs": planning.macs(net),
+            "params": self._parameters,
+            "size": self._size(),
+        }
+        bounded = {bound.quantity for bound in job.budget.bounds}
+        if "memory" in bounded:
+            names = [axis.name for axis in net.prunable]
+            known["memory"] = Plain(lambda counts: self._bench.exact(counts)["memory"], axes=names)
+        if self.costs is not None:
+            known["latency"] = Latency(net, self.costs, self._scale)
+        return Allocator(
+            net,
+            self._scores,
+            {quantity: cost for quantity, cost in known.items() if quantity in bounded},
+            steps=self.costs.alignment if self.costs is not None else 1,
+            share=job.budget.share,
+            keep=job.keep,
+            only=job.only,
+            exact=job.exact,
+        )
+
+    def _size(self) -> Affine:
+        offset = self._before["size"] - self._bytes * self._before["params"]
+        return Affine(self._parameters, self._bytes, offset)
+
+    def _plan(self, limits: Amounts) -> Plan:
+        with self._log.stage("plan", "planning"):
+            return self._allocator().allocate(limits).plan
+
+    def _predict(self, plan: Plan) -> Amounts:
+        counts = plan.counts()
+        latency = {"latency": self._scale * self.costs.latency_ms(counts)} if self.costs else {}
+        return {**latency, **self._bench.exact(counts), "size": self._size().total(counts)}
+
+    def _measure(self, plan: Plan) -> Amounts:
+        """Cuts, exports, times; what is learnt goes into the models."""
+        counts = plan.counts()
+        with self._log.stage("surgery", "cutting and proving"):
+            made = cut(self._net, plan)
+        with self._log.stage("measure", "measuring a candidate"):
+            artifact = self._bench.export(made.model, "candidate.onnx")
+            latency = self._latency(artifact) if self.costs is not None else {}
+            self._bench.discard(artifact)
+        self._last = plan, made
+        amounts = {**latency, **self._bench.exact(counts), "size": float(artifact.size_bytes)}
+        if self.costs is not None:
+            self.costs.update([(counts, amounts["latency"] / self._scale)])
+        fewer = self._before["params"] - amounts["params"]
+        if fewer > 0:
+            self._bytes = (self._before["size"] - amounts["size"]) / fewer
+        self._log.event("candidate", counts=counts, measured=amounts)
+        return amounts
+
+    def _latency(self, artifact: Artifact) -> dict[str, float]:
+        """In ms of the session in which the original was first measured, so that limits stay comparable."""
+        limit = self._job.budget.limits(self._before)["latency"]
+        ratios = [self._bench.pair(artifact).ratio]
+        if abs(ratios[0] * self._before["latency"] / limit - 1) < NEAR:
+            ratios.append(self._bench.pair(artifact).ratio)
+        return {"latency": self._before["latency"] * sum(ratios) / len(ratios)}
+
+    def _impossible(self, limits: Amounts, found: list[Candidate[Plan]]) -> PenjingError:
+        """What was measured says that the planner was too hopeful."""
+        quantity = max(limits, key=lambda q: min(c.measured[q] for c in found) / limits[q])
+        smallest = min(candidate.measured[quantity] for candidate in found)
+        because = "every smaller network that was measured still takes more"
+        try:
+            self._allocator().allocate({quantity: smallest * 1e-6})
+        except PenjingError as error:
+            because = error.because or because
+        return PenjingError(
+            "PJ503",
+            f"{quantity} {limits[quantity]:.6g} cannot be met: the smallest measured is {smallest:.6g}",
+            because=because,
+            tries=[f"a budget of {smallest:.6g} or more"],
+        )

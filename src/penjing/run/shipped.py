@@ -1,0 +1,58 @@
+"""An exported file in the place of its model, so that the user's `evaluate` judges what is shipped."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from penjing.devices.feeds import feeds
+from penjing.devices.session import Session
+from penjing.network import Call
+
+
+class Shipped(nn.Module):
+    """Calls an ONNX file as the model that it was exported from was called."""
+
+    def __init__(self, path: Path, model: nn.Module, call: Call, *, threads: int = 1) -> None:
+        """Loads the file.
+
+        Args:
+            path: the exported file.
+            model: what it was exported from: its signature and the structure of its outputs are taken over.
+            call: the example inputs that it was exported with.
+            threads: for the runtime.
+        """
+        super().__init__()
+        self._session = Session(path, threads=threads)
+        self._signature = inspect.signature(model.forward)
+        self._named = tuple(call.kwargs)
+        self._inputs = tuple(feeds(call))
+        with torch.no_grad():
+            leaves, self._structure = pytree.tree_flatten(call.run(model))
+        self._fixed = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        # Some code asks a model where its parameters are: an empty one answers.
+        self.nothing = nn.Parameter(torch.empty(0), requires_grad=False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the file.
+
+        Raises:
+            ValueError: the arguments are not those that the file was exported for.
+        """
+        given = feeds(self._as_exported(*args, **kwargs))
+        if tuple(given) != self._inputs:
+            raise ValueError(f"the exported file takes {', '.join(self._inputs)}; given {', '.join(given)}")
+        found = iter(self._session.run(given))
+        results = [torch.from_numpy(next(found)) if leaf is None else leaf for leaf in self._fixed]
+        return pytree.tree_unflatten(results, self._structure)
+
+    def _as_exported(self, *args: Any, **kwargs: Any) -> Call:
+        """The same arguments, by position or by name as in the call that the file was exported with."""
+        bound = self._signature.bind(*args, **kwargs)
+        named = {name: bound.arguments.pop(name) for name in self._named if name in bound.arguments}
+        return Call(bound.args, {**bound.kwargs, **named})

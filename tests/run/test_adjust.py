@@ -1,0 +1,167 @@
+"""The loop is tried on worlds whose truth is known: a planner over whole widths, and a model that errs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from penjing.errors import PenjingError
+from penjing.run.adjust import adjust, best
+
+Curve = Callable[[int], float]
+
+
+@dataclass
+class World:
+    """Networks are widths 1 to 1000; `model` says what the planner believes, `truth` what is measured."""
+
+    model: Curve
+    truth: Curve
+    refit: bool = False
+    step: int = 1
+    seen: list[int] = field(default_factory=list)
+
+    def plan(self, target: Mapping[str, float]) -> int:
+        slope, offset = self.fit()
+        fits = [
+            w
+            for w in range(self.step, 1001, self.step)
+            if slope * self.model(w) + offset <= target["latency"]
+        ]
+        if not fits:
+            raise PenjingError("PJ503", "too small")
+        return max(fits)
+
+    def fit(self) -> tuple[float, float]:
+        """What was measured over what the model said, as a line."""
+        if not (self.refit and self.seen):
+            return 1.0, 0.0
+        told, found = [self.model(w) for w in self.seen], [self.truth(w) for w in self.seen]
+        slope, offset = np.polyfit(told, found, 1) if len(self.seen) > 1 else (found[0] / told[0], 0.0)
+        return float(slope), float(offset)
+
+    def predicted(self, width: int) -> float:
+        slope, offset = self.fit()
+        return slope * self.model(width) + offset
+
+    def predict(self, width: int) -> dict[str, float]:
+        return {"latency": self.predicted(width)}
+
+    def measure(self, width: int) -> dict[str, float]:
+        assert width not in self.seen, "measured twice"
+        self.seen.append(width)
+        return {"latency": self.truth(width)}
+
+    def run(self, limit: float, most: int = 8) -> tuple[float, int]:
+        """Share of the limit that the chosen one takes, and how many were measured."""
+        found = adjust(
+            {"latency": limit}, plan=self.plan, predict=self.predict, measure=self.measure, most=most
+        )
+        chosen = best(found)
+        assert chosen is not None
+        return chosen.used, len(found)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+@pytest.mark.parametrize("error", [0.5, 0.8, 1.0, 1.3, 2.0])
+def test_adjust_uses_the_budget_though_the_model_is_off_by_a_factor(error: float, refit: bool) -> None:
+    used, count = World(lambda w: w * error, lambda w: float(w), refit).run(500)
+    assert 0.95 <= used <= 1
+    assert count <= 3
+
+
+@given(
+    st.floats(0.4, 2.5),
+    st.floats(0, 300),
+    st.floats(0.6, 1.5),
+    st.floats(0, 0.01),
+    st.floats(300, 900),
+    st.booleans(),
+)
+def test_adjust_uses_the_budget_though_the_model_has_another_shape(
+    factor: float, offset: float, power: float, ripple: float, limit: float, refit: bool
+) -> None:
+    def truth(width: int) -> float:
+        rough = factor * (offset + 1000 * (width / 1000) ** power)
+        return rough * (1 + ripple * ((width * 7919) % 13 - 6) / 6)
+
+    world = World(lambda w: float(w), truth, refit)
+    assume(truth(100) < limit < truth(1000))
+    used, count = world.run(limit)
+    assert 0.95 <= used <= 1
+    assert count <= 8
+
+
+def test_adjust_takes_the_largest_inside_when_steps_are_coarse() -> None:
+    world = World(lambda w: float(w), lambda w: float(w), step=200)
+    used, _ = world.run(790)
+    assert used == pytest.approx(600 / 790)
+
+
+def test_adjust_never_measures_a_plan_twice_nor_more_than_allowed() -> None:
+    world = World(lambda w: float(w), lambda w: 300.0 + w * 0.001)  # nothing helps
+    found = adjust({"latency": 100.0}, plan=world.plan, predict=world.predict, measure=world.measure, most=5)
+    assert 3 <= len(found) <= 5
+    assert best(found) is None
+
+
+def test_adjust_passes_on_that_no_plan_is_small_enough() -> None:
+    world = World(lambda w: float(w), lambda w: float(w))
+    with pytest.raises(PenjingError, match="PJ503"):
+        world.run(0.5)
+
+
+def test_adjust_needs_one_measurement_when_all_limits_are_exact() -> None:
+    limits = {"macs": 700.0, "params": 400.0}
+    asked = []
+
+    def plan(target: Mapping[str, float]) -> int:
+        asked.append(dict(target))
+        return int(min(target["macs"], 2 * target["params"]))
+
+    def amounts(width: int) -> dict[str, float]:
+        return {"macs": float(width), "params": width / 2}
+
+    found = adjust(limits, plan=plan, predict=amounts, measure=amounts)
+    assert [candidate.plan for candidate in found] == [700]
+    assert asked == [limits]
+
+
+def test_adjust_stops_when_an_exact_limit_binds_and_the_measured_one_does_not() -> None:
+    def plan(target: Mapping[str, float]) -> int:
+        return int(min(target["macs"], target["latency"]))
+
+    def measure(width: int) -> dict[str, float]:
+        return {"macs": float(width), "latency": width * 0.5}
+
+    limits = {"macs": 400.0, "latency": 500.0}
+    found = adjust(
+        limits, plan=plan, predict=lambda w: {"macs": float(w), "latency": float(w)}, measure=measure
+    )
+    assert [candidate.plan for candidate in found] == [400]
+
+
+def test_best_prefers_a_margin_to_the_edge() -> None:
+    def candidates(*widths: int) -> list:
+        world = World(lambda w: float(w), lambda w: float(w))
+        made = [
+            adjust(
+                {"latency": 1000.0},
+                plan=lambda _, w=w: w,
+                predict=world.predict,
+                measure=world.measure,
+                most=1,
+            )
+            for w in widths
+        ]
+        return [candidate for one in made for candidate in one]
+
+    assert best(candidates(900, 998, 960)).plan == 960
+    assert best(candidates(995, 998)).plan == 998
+    assert best(candidates(1001)) is None
+    assert best([]) is None
