@@ -24,6 +24,10 @@ SettingsPath = tuple[str, ...]
 SettingsChange = list[tuple[SettingsPath, Any]]
 
 
+_MOST_RATIOS = 6
+"""A plan that cuts widths in more different ratios than this has layers of different widths, which no config can say."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a config says what a cut model is.
@@ -51,6 +55,7 @@ def new_settings(model: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -
         seen: sizes that the code was seen to use, by origin, and their values in `cut`.
     """
     remembered = deepcopy(vars(model)["config"])
+    asked = _note_missing(remembered)
     for path, holder, name in list(_integers(remembered)):
         holder[name] = remember(holder[name], ("attribute", ".".join(path), name))
     try:
@@ -60,7 +65,8 @@ def new_settings(model: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -
     values, _ = solve(list(_demands(built, cut, seen)), {}, settle=True)
     config = vars(model)["config"]
     start = dict(_changed(config, values))
-    for changed in (start, _search(type(model), config, start, cut, seen)):
+    absent = {(name,): value for (_, _, name, *rest), value in seen.items() if name in asked and not rest}
+    for changed in (start, _search(type(model), config, start, absent, cut, seen)):
         rebuilt = _try_build(type(model), with_settings(config, list(changed.items())))
         if rebuilt is not None and not _differences(cut, rebuilt, seen):
             return Settings(list(changed.items()), list(_sizes(cut, rebuilt)))
@@ -69,12 +75,33 @@ def new_settings(model: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -
     return found[0]
 
 
+def _note_missing(config: Any) -> set[str]:
+    """Makes `config` note the settings that it is asked for and does not have: the class takes those too, where given."""
+    missing: set[str] = set()
+    kind = type(config)
+
+    def looked_up(self: Any, name: str) -> Any:
+        try:
+            return kind.__getattribute__(self, name)
+        except AttributeError:
+            missing.add(name)
+            raise
+
+    config.__class__ = type(kind.__name__, (kind,), {"__getattribute__": looked_up, "__module__": kind.__module__})
+    return missing
+
+
 def _search(
-    kind: type[nn.Module], config: Any, start: dict[SettingsPath, Any], cut: nn.Module, seen: Mapping[Origin, int]
+    kind: type[nn.Module],
+    config: Any,
+    start: dict[SettingsPath, Any],
+    absent: dict[SettingsPath, int],
+    cut: nn.Module,
+    seen: Mapping[Origin, int],
 ) -> dict[SettingsPath, Any]:
     """Settings nearer to the cut model where arithmetic on reals hid what a size is made of: one after another, while it helps.
 
-    Candidates are the ratios in which shapes changed.
+    Candidates are the ratios in which shapes changed, and settings that the config may have but does not (`absent`).
     """
     original = _try_build(kind, config)
     if original is None:
@@ -88,11 +115,18 @@ def _search(
         if new != old and old
     }
 
+    if len(ratios) > _MOST_RATIOS:
+        return start
+
     def badness(changed: dict[SettingsPath, Any]) -> int:
         rebuilt = _try_build(kind, with_settings(config, list(changed.items())))
         return 1 << 30 if rebuilt is None else len(_differences(cut, rebuilt, seen))
 
     best, score = start, badness(start)
+    for path, value in absent.items():
+        found = badness({**best, path: value})
+        if found <= score:
+            best, score = {**best, path: value}, found
     improved = True
     while score and improved:
         improved = False
@@ -129,7 +163,7 @@ def with_settings(config: Any, changed: SettingsChange, memo: dict[int, Any] | N
         holder = vars(fresh)
         for part in path[:-1]:
             holder = vars(holder[part])
-        old = holder[path[-1]]
+        old = holder.get(path[-1])
         holder[path[-1]] = type(old)(value) if isinstance(old, list | tuple) else value
     return fresh
 
