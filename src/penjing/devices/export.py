@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -73,22 +73,39 @@ def to_onnx(model: nn.Module, call: Call, path: Path | str, *, free_batch: bool 
     """
     path = Path(path)
     with _eval_mode(model), torch.no_grad():
-        program, static = _export(model, call, free_batch)
         expected = outputs(call.run(model))
+        static = _unlike(call) if free_batch else "asked for"
+        if not static:
+            program, static = _with_free_batch(model, call)
+            if program is not None:
+                artifact = _write(program, call, expected, path, static)
+                if artifact is not None:
+                    return artifact
+                static = "with a free one the file computes something else for the example"
+        artifact = _write(_with_fixed_batch(model, call), call, expected, path, static)
+    if artifact is None:
+        raise PenjingError(
+            "PJ403",
+            f"the ONNX file of `{type(model).__name__}` computes something else on the example inputs",
+            because=f"more than {_WRONG:.0%} of the largest output apart from PyTorch's",
+            tries=["report the model: the exporter translates one of its operators wrongly"],
+        )
+    return artifact
+
+
+def _write(
+    program: torch.onnx.ONNXProgram, call: Call, expected: Mapping[str, Tensor], path: Path, static: str
+) -> Artifact | None:
+    """The file, in its place; None, and no file, where it computes something else than `expected`."""
     names = _rename(program.model.graph, list(tensors(call)), list(expected))
     _strip(program.model.graph)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         draft = Path(scratch) / path.name
         program.save(draft, external_data=_weight_bytes(program.model.graph) > _INLINE_BYTES)
-        error = agreement(draft, call, expected)
-        if not error <= _WRONG:
-            raise PenjingError(
-                "PJ403",
-                f"the ONNX file of `{type(model).__name__}` computes something else",
-                because=f"on the example inputs it differs by {error:.1e} of the largest output",
-                tries=["report the model: the exporter translates one of its operators wrongly"],
-            )
+        apart = agreement(draft, call, expected)
+        if not apart <= _WRONG:
+            return None
         weights_beside(path).unlink(missing_ok=True)  # of an earlier, larger model
         for file in Path(scratch).iterdir():
             shutil.move(file, path.parent / file.name)
@@ -97,46 +114,34 @@ def to_onnx(model: nn.Module, call: Call, path: Path | str, *, free_batch: bool 
         inputs=names[0],
         outputs=names[1],
         static=static,
-        agreement=error,
-        agrees=error <= AGREEMENT,
+        agreement=apart,
+        agrees=apart <= AGREEMENT,
         size_bytes=int(artifact_size(path).value),
     )
 
 
-def _export(model: nn.Module, call: Call, free_batch: bool) -> tuple[torch.onnx.ONNXProgram, str]:
-    """The exported program, and why its batch is fixed ("" if it is not)."""
-    static = "asked for" if not free_batch else _unlike(call)
-    if not static:
-        try:
-            with _quiet():
-                program = _with_free_batch(model, call)
-        except Exception as error:  # the exporter raises any type; the fixed batch is tried next
-            static = f"the exporter cannot leave it free: {_own_words(error)}"
-        else:
-            ends = program.model.graph.inputs
-            names = [f"`{value.name}`" for value in ends if _first_size(value) is not None]
-            if not names:
-                return program, ""
-            static = f"the model's code fixes that of {', '.join(names)}"
+def _with_fixed_batch(model: nn.Module, call: Call) -> torch.onnx.ONNXProgram:
+    """Exports for the example inputs' sizes, by whichever of its ways the exporter can.
+
+    Raises:
+        PenjingError: PJ402, by none.
+    """
     try:
         with _quiet():
-            fixed = torch.onnx.export(model, call.args, kwargs=call.kwargs, dynamo=True, verbose=False)
-    except Exception as error:  # likewise
+            program = torch.onnx.export(model, call.args, kwargs=call.kwargs, dynamo=True, verbose=False)
+    except Exception as error:  # the exporter raises any type
         raise PenjingError(
             "PJ402",
             f"`{type(model).__name__}` has no ONNX form",
             because=_own_words(error),
-            tries=[
-                "replace the operator that the exporter names",
-                "ship the PyTorch module or its `.pt2` instead",
-            ],
+            tries=["replace the operator that the exporter names", "ship the PyTorch module or its `.pt2`"],
         ) from error
-    assert fixed is not None
-    return fixed, static
+    assert program is not None
+    return program
 
 
-def _with_free_batch(model: nn.Module, call: Call) -> torch.onnx.ONNXProgram:
-    """Exports with the first dimension of every input marked as free; the exporter may yet fix it."""
+def _with_free_batch(model: nn.Module, call: Call) -> tuple[torch.onnx.ONNXProgram | None, str]:
+    """Exports with the first dimension of every input free; None, and why, where that cannot be."""
 
     def doubled(leaf: Any) -> Any:  # a size of one would be taken for a constant
         return torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.shape[0] == 1 else leaf
@@ -145,12 +150,18 @@ def _with_free_batch(model: nn.Module, call: Call) -> torch.onnx.ONNXProgram:
         return {0: Dim.AUTO} if isinstance(leaf, Tensor) else None
 
     example, free = call.map(doubled), call.map(freed)
-    traced = torch.export.export(
-        model, example.args, example.kwargs, dynamic_shapes=(*free.args, *free.kwargs.values()), strict=False
-    )
-    program = torch.onnx.export(traced, dynamo=True, verbose=False)
+    shapes = (*free.args, *free.kwargs.values())
+    try:
+        with _quiet():
+            traced = torch.export.export(
+                model, example.args, example.kwargs, dynamic_shapes=shapes, strict=False
+            )
+            program = torch.onnx.export(traced, dynamo=True, verbose=False)
+    except Exception as error:  # likewise
+        return None, f"the exporter cannot leave it free: {_own_words(error)}"
     assert program is not None
-    return program
+    fixed = [f"`{value.name}`" for value in program.model.graph.inputs if not _is_free(value)]
+    return (None, f"the model's code fixes that of {', '.join(fixed)}") if fixed else (program, "")
 
 
 def _unlike(call: Call) -> str:
@@ -161,10 +172,10 @@ def _unlike(call: Call) -> str:
     return ""
 
 
-def _first_size(value: ir.Value) -> int | None:
-    """The size of the first dimension, or None if it is free."""
-    first = value.shape[0] if value.shape is not None and len(value.shape) else None
-    return first if isinstance(first, int) else None
+def _is_free(value: ir.Value) -> bool:
+    """Whether the first dimension has no size; one that the exporter fixed may be a name made of digits."""
+    first = value.shape[0] if value.shape is not None and len(value.shape) else 1
+    return not (isinstance(first, int) or str(first.value).isdigit())
 
 
 def _rename(

@@ -132,7 +132,7 @@ def measure_memory(path: Path | str, call: Call, *, threads: int = 1) -> Figure:
     That is outputs, intermediate tensors and scratch; weights, and the inputs (the caller's), are not in it.
 
     Raises:
-        PenjingError: PJ404 or PJ405, there is no such file, or ONNX Runtime refuses it; PJ408, it does not tell.
+        PenjingError: PJ404, there is no such file; PJ405, ONNX Runtime refuses it; PJ408, it does not tell.
     """
     events = record_events(Path(path), feeds(call), threads=threads, seconds=0.0)
     told = [event["args"] for event in events if _IN_USE in event.get("args", {})]

@@ -14,7 +14,7 @@ from penjing.devices.single import Single, convolution, depthwise, linear
 
 _STEPS: Final = (1, 2, 4, 8, 16, 32)
 _WIDTHS: Final = (36, 40, 44, 48, 52, 56, 64, 68, 76, 80)
-_ODD_WIDTHS: Final = (33, 36, 42, 44, 48, 50, 52, 58, 64, 66)
+_ODD_WIDTHS: Final = (33, 36, 40, 42, 48, 50, 52, 56, 64, 66)
 _CLEAR: Final = 0.75
 """A step is believed where it leaves at most this share of the error that no step leaves."""
 
