@@ -31,6 +31,11 @@ REFUSED = [entry for entry in ENTRIES if entry.refused]
 RECORDED = [entry for entry in REFUSED if entry.name != "regressor_plain_dataclass"]
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def halved(net: Network) -> dict[str, tuple[int, ...]]:
     draw = random.Random(0)
     return {a.name: tuple(sorted(draw.sample(range(a.size), max(1, a.size // 2)))) for a in net.prunable}
