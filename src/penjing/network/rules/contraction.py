@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from penjing.axes import Dim, Space
+from itertools import pairwise
+
+from penjing.axes import Space
 from penjing.network.op import Dims, Op
-from penjing.network.rules.elementwise import tie_broadcast
+from penjing.network.rules import ties
 
 
 def linear(op: Op, axes: Space) -> None:
-    """linear(x[*b i], w[o i], bias[o]?) -> y[*b o]"""
+    """linear(x[*b i], w[o i], bias[o]?) -> y[*b o]; without o where w is one row"""
     x, w, bias = op.dims("input"), op.dims("weight"), op.maybe("bias")
     axes.tie(x[-1], w[-1])
-    rows = w[:1] if len(w) == 2 else ()
-    _same(axes, op.output, (*x[:-1], *rows))
+    ties.same(axes, op.output, (*x[:-1], *w[:-1]))
     if bias:
-        _same(axes, bias, rows)
+        ties.same(axes, bias, w[:-1])
     op.contracts = True
 
 
 def matmul(op: Op, axes: Space) -> None:
-    """matmul(x[*b n k], y[*b k m]) -> z[*b n m]; one-dimensional arguments are a row or a column."""
-    _product(op, axes, *_two(op), op.output)
+    """matmul(x[*b n k], y[*b k m]) -> z[*b n m]; one-dimensional arguments are a row or a column"""
+    x, y = op.inputs()
+    _product(op, axes, x, y)
 
 
 def addmm(op: Op, axes: Space) -> None:
-    """addmm(c[n m], x[n k], y[k m]) -> z[n m], c broadcast; addbmm, baddbmm, addmv and addr alike"""
-    added, *factors = (dims for dims in op.inputs())
-    _product(op, axes, factors[0], factors[1], op.output)
-    tie_broadcast(axes, added, op.output)
+    """addmm(c[n m], x[n k], y[k m]) -> z[n m], c broadcast; baddbmm and addmv alike"""
+    added, x, y = op.inputs()
+    _product(op, axes, x, y)
+    ties.broadcast(axes, added, op.output)
 
 
 def addbmm(op: Op, axes: Space) -> None:
@@ -35,15 +37,37 @@ def addbmm(op: Op, axes: Space) -> None:
     added, (xb, n, xk), (yb, yk, m) = op.inputs()
     axes.tie(xb, yb)
     axes.tie(xk, yk)
-    _same(axes, op.output, (n, m))
-    tie_broadcast(axes, added, op.output)
+    ties.same(axes, op.output, (n, m))
+    ties.broadcast(axes, added, op.output)
     op.contracts = True
 
 
+def chain(op: Op, axes: Space) -> None:
+    """chain_matmul([x[n k], y[k l], z[l m], ...]) -> [n m]; the first and the last may be vectors"""
+    factors = op.inputs()
+    for left, right in pairwise(factors):
+        axes.tie(left[-1], right[0])
+    first, last = factors[0], factors[-1]
+    ties.same(axes, op.output, (*first[:-1], *last[1:]))
+    op.contracts = True
+
+
+def inner(op: Op, axes: Space) -> None:
+    """inner(x[*a k], y[*b k]) -> z[*a *b]; a scalar only scales"""
+    x, y = op.inputs()
+    if x and y:
+        axes.tie(x[-1], y[-1])
+        x, y = x[:-1], y[:-1]
+        op.contracts = True
+    ties.same(axes, op.output, (*x, *y))
+
+
 def outer(op: Op, axes: Space) -> None:
-    """outer(x[n], y[m]) -> z[n m]"""
-    (n,), (m,) = _two(op)
-    _same(axes, op.output, (n, m))
+    """outer(x[n], y[m]) -> z[n m]; addr adds c[n m], broadcast"""
+    *added, (n,), (m,) = op.inputs()
+    ties.same(axes, op.output, (n, m))
+    for dims in added:
+        ties.broadcast(axes, dims, op.output)
 
 
 def bilinear(op: Op, axes: Space) -> None:
@@ -51,80 +75,42 @@ def bilinear(op: Op, axes: Space) -> None:
     x, y, w, bias = op.dims("input1"), op.dims("input2"), op.dims("weight"), op.maybe("bias")
     axes.tie(x[-1], w[1])
     axes.tie(y[-1], w[2])
-    _same(axes, x[:-1], y[:-1])
-    _same(axes, op.output, (*x[:-1], w[0]))
+    ties.same(axes, x[:-1], y[:-1])
+    ties.same(axes, op.output, (*x[:-1], w[0]))
     if bias:
         axes.tie(bias[0], w[0])
     op.contracts = True
 
 
-def einsum(op: Op, axes: Space) -> None:
-    """einsum(equation, x, y, ...): every letter is one dimension; those not in the output are summed over."""
-    equation = op.value("equation").replace(" ", "")
-    operands = [dims for dims in op.many("tensors") if dims is not None]
-    left, arrow, right = equation.partition("->")
-    terms = left.split(",")
-    if not arrow:
-        letters = sorted({c for c in left if c.isalpha() and left.count(c) == 1})
-        right = ("..." if "..." in left else "") + "".join(letters)
-    bound: dict[str, Dim] = {}
-    for term, dims in [*zip(terms, operands, strict=True), (right, op.output)]:
-        for letter, dim in zip(_letters(term, len(dims)), dims, strict=True):
-            if axes.size(dim) == 1:
-                continue
-            axes.tie(bound.setdefault(letter, dim), dim)
+def tensordot(op: Op, axes: Space) -> None:
+    """tensordot(x[*a *k], y[*k *b], dims_self, dims_other) -> z[*a *b], k anywhere, a 1 stretched"""
+    x, y = op.dims("self"), op.dims("other")
+    left, right = (
+        [place % len(dims) for place in op.value(name)]
+        for dims, name in ((x, "dims_self"), (y, "dims_other"))
+    )
+    for one, other in zip(left, right, strict=True):
+        ties.broadcast(axes, (x[one],), (y[other],))
+    ties.same(axes, op.output, (*ties.without(x, *left), *ties.without(y, *right)))
     op.contracts = True
 
 
-def cdist(op: Op, axes: Space) -> None:
-    """cdist(x[*b n k], y[*b m k]) -> d[*b n m]"""
-    x, y = op.dims("x1"), op.dims("x2")
-    axes.tie(x[-1], y[-1])
-    _same(axes, op.output[-2:], (x[-2], y[-2]))
-    tie_broadcast(axes, x[:-2], op.output[:-2])
-    tie_broadcast(axes, y[:-2], op.output[:-2])
-    op.contracts = True
+def kron(op: Op, axes: Space) -> None:
+    """kron(x[*n], y[*m]) -> z[*n*m]: every index of x holds a copy of y"""
+    x, y, z = op.dims("self"), op.dims("other"), op.output
+    for place in range(1, len(z) + 1):
+        factors = [dims[-place] for dims in (x, y) if place <= len(dims)]
+        axes.tie(z[-place], axes.product(*factors))
 
 
-def cosine_similarity(op: Op, axes: Space) -> None:
-    """cosine_similarity(x[*a k *b], y[*a k *b], dim) -> z[*a *b]"""
-    x, y = op.dims("x1"), op.dims("x2")
-    rank = max(len(x), len(y))
-    whole = x if len(x) == rank else y
-    tie_broadcast(axes, x, whole)
-    tie_broadcast(axes, y, whole)
-    place = op.value("dim") % rank
-    tie_broadcast(axes, (*whole[:place], *whole[place + 1 :]), op.output)
-    op.contracts = True
-
-
-def _product(op: Op, axes: Space, x: Dims, y: Dims, z: Dims) -> None:
-    """Matrix product of x and y into z, batch dimensions broadcast."""
+def _product(op: Op, axes: Space, x: Dims, y: Dims) -> None:
+    """Matrix product of x and y into the output, batch dimensions broadcast."""
     rows = x[-2:-1] if len(x) > 1 else ()
     columns = y[-1:] if len(y) > 1 else ()
     axes.tie(x[-1], y[-2] if len(y) > 1 else y[-1])
     matrix = (*rows, *columns)
-    batch = z[: len(z) - len(matrix)]
-    _same(axes, z[len(z) - len(matrix) :], matrix)
-    tie_broadcast(axes, x[:-2], batch)
-    tie_broadcast(axes, y[:-2], batch)
+    batch = op.output[: len(op.output) - len(matrix)]
+    ties.same(axes, op.output[len(batch) :], matrix)
+    ties.broadcast(axes, x[:-2], batch)
+    ties.broadcast(axes, y[:-2], batch)
     op.contracts = True
-
-
-def _two(op: Op) -> tuple[Dims, Dims]:
-    first, second = op.inputs()
-    return first, second
-
-
-def _same(axes: Space, left: Dims, right: Dims) -> None:
-    for one, other in zip(left, right, strict=True):
-        axes.tie(one, other)
-
-
-def _letters(term: str, rank: int) -> list[str]:
-    """One name per dimension; an ellipsis stands for as many, named by their distance from its end."""
-    if "..." not in term:
-        return list(term)
-    before, after = term.split("...")
-    hidden = rank - len(before) - len(after)
-    return [*before, *(f"...{hidden - i}" for i in range(hidden)), *after]

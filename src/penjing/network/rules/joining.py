@@ -1,76 +1,62 @@
-"""Operators that join tensors along a dimension, or cut one apart."""
+"""Operators that join tensors along a dimension."""
 
 from __future__ import annotations
 
-from penjing.axes import Dim, Space
+from collections.abc import Sequence
+
+from penjing.axes import Space
 from penjing.network.op import Dims, Op
+from penjing.network.rules import ties
+
+APART = "tensors are stacked one by one"
 
 
 def cat(op: Op, axes: Space) -> None:
-    """cat([x[*a n *b], y[*a m *b], ...], dim) -> z[*a n+m *b]"""
+    """cat([x[*a n *b], y[*a m *b], ...], dim) -> z[*a n+m *b]; an empty vector among them is left out"""
     rank = len(op.output)
     parts = [dims for dims in op.many("tensors") if dims is not None and len(dims) == rank]
-    place = op.value("dim") % rank
-    for dims in parts:
-        _tie_others(axes, dims, op.output, place)
-    axes.tie(op.output[place], axes.sum(*(dims[place] for dims in parts)))
-
-
-def stack_along(op: Op, axes: Space) -> None:
-    """hstack, vstack, dstack([x, y, ...]): cat along the second, first or third dimension"""
-    place = {"aten.hstack": min(1, len(op.output) - 1), "aten.vstack": 0, "aten.dstack": 2}[op.name]
-    parts = op.many("tensors")
-    assert all(dims is not None and len(dims) == len(op.output) for dims in parts), "tensors gain dimensions"
-    for dims in parts:
-        _tie_others(axes, dims or (), op.output, place)
-    axes.tie(op.output[place], axes.sum(*(dims[place] for dims in parts if dims)))
+    _join(op, axes, parts, ties.place_of(op, op.output))
 
 
 def stack(op: Op, axes: Space) -> None:
     """stack([x[*a *b], y[*a *b], ...], dim) -> z[*a n *b]"""
-    place = op.value("dim") % len(op.output)
-    others = (*op.output[:place], *op.output[place + 1 :])
-    for dims in op.many("tensors"):
-        for before, after in zip(dims or (), others, strict=True):
-            axes.tie(before, after)
-    axes.freeze(op.output[place], "tensors are stacked one by one")
+    _stack(op, axes, op.inputs(), ties.place_of(op, op.output))
 
 
-def split(op: Op, axes: Space) -> None:
-    """chunk, split and tensor_split: x[*a n *b] -> [*a n1 *b], [*a n2 *b], ... with n = n1 + n2 + ..."""
-    x, place = op.inputs()[0], op.value("dim") % len(op.inputs()[0])
-    outputs: list[Dims] = [dims for dims in op.outputs if dims is not None]
-    pieces = [dims[place] for dims in outputs]
-    axes.tie(x[place], axes.sum(*pieces))
-    for dims in outputs:
-        _tie_others(axes, x, dims, place)
-    if "split_sizes" in op.arguments:
-        op.resize("split_sizes", pieces)
-    elif op.name == "aten.split" and isinstance(op.value("split_size"), list | tuple):
-        op.resize("split_size", pieces)
+def cat_along(op: Op, axes: Space) -> None:
+    """hstack, vstack, dstack, column_stack([x, y, ...]): cat along the dimension of that name
+
+    Vectors are first made matrices: vstack stacks them as rows, column_stack and dstack as columns.
+    """
+    rank, parts = len(op.output), op.inputs()
+    vectors = all(len(dims) == 1 for dims in parts)
+    place = {"hstack": min(1, rank - 1), "vstack": 0, "row_stack": 0, "dstack": 2, "column_stack": 1}[
+        op.name.removeprefix("aten.")
+    ]
+    if all(len(dims) == rank for dims in parts):
+        _join(op, axes, parts, place)
+    elif rank == 2 and vectors:
+        _stack(op, axes, parts, place)
     else:
-        op.cuts_into(place, pieces)
-        _balance_equal(op, axes, pieces)
-        if op.name == "aten.split":
-            op.resize("split_size", pieces[0])
+        ties.freeze_all(op, axes, APART)
 
 
-def unbind(op: Op, axes: Space) -> None:
-    """unbind(x[*a n *b], dim) -> n times [*a *b]"""
-    x, place = op.dims("self"), op.value("dim") % len(op.dims("self"))
-    for output in op.outputs:
-        for before, after in zip((*x[:place], *x[place + 1 :]), output or (), strict=True):
-            axes.tie(before, after)
-    axes.freeze(x[place], "its indices are taken apart one by one")
+def block_diag(op: Op, axes: Space) -> None:
+    """block_diag([x[n m], y[k l], ...]) -> z[n+k m+l]: zeros elsewhere"""
+    parts = op.inputs()
+    if all(len(dims) == 2 for dims in parts):
+        ties.same(axes, op.output, [axes.sum(*(dims[place] for dims in parts)) for place in (0, 1)])
+    else:
+        ties.freeze_all(op, axes, APART)
 
 
-def _balance_equal(op: Op, axes: Space, pieces: list[Dim]) -> None:
-    whole = [piece for piece in pieces if axes.size(piece) == axes.size(pieces[0])]
-    if len(whole) > 1:
-        op.balance(whole)
+def _join(op: Op, axes: Space, parts: Sequence[Dims], place: int) -> None:
+    for dims in parts:
+        ties.others(axes, dims, op.output, place)
+    axes.tie(op.output[place], axes.sum(*(dims[place] for dims in parts)))
 
 
-def _tie_others(axes: Space, left: Dims, right: Dims, place: int) -> None:
-    for at, (before, after) in enumerate(zip(left, right, strict=True)):
-        if at != place:
-            axes.tie(before, after)
+def _stack(op: Op, axes: Space, parts: Sequence[Dims], place: int) -> None:
+    for dims in parts:
+        ties.same(axes, dims, ties.without(op.output, place))
+    axes.freeze(op.output[place], APART)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penjing.axes import Dim, Space
 from penjing.network.op import Dims, Op
-from penjing.network.rules.elementwise import tie_broadcast
+from penjing.network.rules import ties
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
@@ -38,7 +38,7 @@ def recurrent(op: Op, axes: Space) -> None:
                 axes.tie(gated[0], axes.product(_gates(axes, kind), hidden))
         feeds = axes.sum(*[shown] * directions)
     axes.tie(op.output[-1], feeds)
-    tie_broadcast(axes, x[:-1], op.output[:-1])
+    ties.broadcast(axes, x[:-1], op.output[:-1])
     for place, state in enumerate([*states, *op.outputs[1:]]):
         if state:
             cell_state = kind == "lstm" and place % 2 == 1
@@ -65,7 +65,7 @@ def cell(op: Op, axes: Space) -> None:
     for state in [*states, *op.outputs]:
         if state:
             axes.tie(state[-1], hidden)
-            tie_broadcast(axes, x[:-1], state[:-1])
+            ties.broadcast(axes, x[:-1], state[:-1])
     op.role(hidden, "hidden")
     op.contracts = True
 

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from penjing.axes import Dim, Space
 from penjing.network.op import Dims, Op
-from penjing.network.rules.elementwise import tie_broadcast
+from penjing.network.rules import ties
 
 
 def view(op: Op, axes: Space) -> None:
     """view(x[*a], size) -> y[*b]: factors are regrouped, in order"""
     regroup(axes, op.inputs()[0], op.output)
-    for name in ("size", "shape"):
-        if name in op.arguments:
-            stated = op.value(name)
-            op.resize(name, [dim if given != -1 else None for given, dim in zip(stated, op.output, strict=True)])
+    _state(op, "size" if "size" in op.arguments else "shape", op.output)
+
+
+def view_as(op: Op, axes: Space) -> None:
+    """view_as(x[*a], other[*b]) -> y[*b]"""
+    regroup(axes, op.dims("self"), op.output)
+    ties.same(axes, op.dims("other"), op.output)
 
 
 def flatten(op: Op, axes: Space) -> None:
-    """flatten(x[*a *m *b]) -> y[*a prod(m) *b]; squeeze and unsqueeze alike: nothing states a size"""
+    """flatten(x[*a *m *b]) -> y[*a prod(m) *b]; unsqueeze and atleast_2d alike: nothing states a size"""
     regroup(axes, op.inputs()[0], op.output)
+
+
+def squeeze(op: Op, axes: Space) -> None:
+    """squeeze(x[*a 1 *b]) -> y[*a *b]: what has one index now goes, not what may come to have one"""
+    x = op.dims("self")
+    regroup(axes, x, op.output)
+    named = ties.places_of(op.arguments.get("dim"), len(x))
+    gone = [place for place in named if axes.size(x[place]) == 1]
+    if gone != named:
+        op.restate(torch.ops.aten.squeeze.dims, gone)
 
 
 def unflatten(op: Op, axes: Space) -> None:
     """unflatten(x[*a n *b], dim, sizes) -> y[*a *sizes *b]"""
     x, y, sizes = op.inputs()[0], op.output, op.value("sizes")
-    place = op.value("dim") % len(x)
+    place = ties.place_of(op, x)
     regroup(axes, x, y)
-    made = y[place : place + len(sizes)]
-    op.resize("sizes", [dim if given != -1 else None for given, dim in zip(sizes, made, strict=True)])
+    _state(op, "sizes", y[place : place + len(sizes)])
 
 
 def permute(op: Op, axes: Space) -> None:
@@ -45,34 +59,37 @@ def transpose(op: Op, axes: Space) -> None:
     if len(order) > 1:
         first, second = (op.arguments.get(f"dim{n}", op.arguments.get(f"axis{n}", n)) for n in (0, 1))
         order[first], order[second] = order[second], order[first]
-    _same(axes, order, op.output)
+    ties.same(axes, order, op.output)
 
 
 def reverse_dims(op: Op, axes: Space) -> None:
     """numpy_T(x[a b c]) -> y[c b a]; mT and adjoint swap the last two only"""
     x = list(op.inputs()[0])
     swapped = x[::-1] if op.name.endswith("numpy_T") else [*x[:-2], x[-1], x[-2]]
-    _same(axes, swapped, op.output)
+    ties.same(axes, swapped, op.output)
 
 
 def movedim(op: Op, axes: Space) -> None:
     """movedim(x, source, destination): the named dimensions move, the others keep their order"""
     x = op.inputs()[0]
-    source, target = (_places(op.value(name), len(x)) for name in ("source", "destination"))
+    source, target = (ties.places_of(op.value(name), len(x)) for name in ("source", "destination"))
     order: list[Dim | None] = [None] * len(x)
     for before, after in zip(source, target, strict=True):
         order[after] = x[before]
     others = iter(dim for place, dim in enumerate(x) if place not in source)
-    _same(axes, [next(others) if dim is None else dim for dim in order], op.output)
+    ties.same(axes, [next(others) if dim is None else dim for dim in order], op.output)
 
 
 def expand(op: Op, axes: Space) -> None:
     """expand(x[*a], size) -> y[*b]: dimensions of size 1 are stretched, others stay"""
-    tie_broadcast(axes, op.inputs()[0], op.output)
-    name = "size" if "size" in op.arguments else "shape"
-    if name in op.arguments:
-        stated = op.value(name)
-        op.resize(name, [dim if given != -1 else None for given, dim in zip(stated, op.output, strict=True)])
+    ties.broadcast(axes, op.inputs()[0], op.output)
+    _state(op, "size" if "size" in op.arguments else "shape", op.output)
+
+
+def expand_as(op: Op, axes: Space) -> None:
+    """expand_as(x[*a], other[*b]) -> y[*b]"""
+    ties.broadcast(axes, op.dims("self"), op.output)
+    ties.same(axes, op.dims("other"), op.output)
 
 
 def repeat(op: Op, axes: Space) -> None:
@@ -91,20 +108,17 @@ def repeat(op: Op, axes: Space) -> None:
 
 
 def repeat_interleave(op: Op, axes: Space) -> None:
-    """repeat_interleave(x[*a n *b], r, dim) -> y[*a n*r *b]: copies stand side by side"""
+    """repeat_interleave(x[*a n *b], r, dim) -> y[*a n*r *b]: copies side by side; or of x laid flat"""
     x, times = op.dims("self"), op.value("repeats")
     assert isinstance(times, int), "repeats that are a tensor depend on values"
-    if op.value("dim") is None:
-        merged = axes.product(*x)
-        copies = axes.atom(times)
-        axes.tie(op.output[0], axes.product(merged, copies))
-        op.resize("repeats", copies)
-        return
-    place = op.value("dim") % len(x)
+    flat = x if op.value("dim") is not None else (axes.product(*x),)
+    place = ties.place_of(op, flat) if op.value("dim") is not None else 0
     copies = axes.atom(times)
-    for at, (before, after) in enumerate(zip(x, op.output, strict=True)):
-        axes.tie(axes.product(before, copies) if at == place else before, after)
+    ties.others(axes, flat, op.output, place)
+    axes.tie(op.output[place], axes.product(flat[place], copies))
     op.resize("repeats", copies)
+    if op.value("output_size") is not None:
+        op.resize("output_size", op.output[place])
 
 
 def meshgrid(op: Op, axes: Space) -> None:
@@ -113,11 +127,11 @@ def meshgrid(op: Op, axes: Space) -> None:
     if op.arguments.get("indexing") == "xy" and len(vectors) > 1:
         vectors[0], vectors[1] = vectors[1], vectors[0]
     for output in op.outputs:
-        _same(axes, vectors, output or ())
+        ties.same(axes, vectors, output or ())
 
 
 def regroup(axes: Space, before: Dims, after: Dims) -> None:
-    """Ties each shortest run of dimensions of `before` to the run of `after` with the same number of elements."""
+    """Ties each shortest run of dimensions of `before` to the run of `after` that has as many elements."""
     lefts, rights = list(before), list(after)
     while lefts and rights:
         left, right = [lefts.pop(0)], [rights.pop(0)]
@@ -132,10 +146,6 @@ def regroup(axes: Space, before: Dims, after: Dims) -> None:
         axes.tie(axes.product(*left), axes.product(*right))
 
 
-def _places(value: int | Sequence[int], rank: int) -> list[int]:
-    return [place % rank for place in ([value] if isinstance(value, int) else value)]
-
-
-def _same(axes: Space, left: Sequence[Dim], right: Sequence[Dim]) -> None:
-    for one, other in zip(left, right, strict=True):
-        axes.tie(one, other)
+def _state(op: Op, name: str, dims: Sequence[Dim]) -> None:
+    """Declares that an argument states the sizes of `dims`, but for one left to be worked out."""
+    op.resize(name, [None if given == -1 else dim for given, dim in zip(op.value(name), dims, strict=True)])

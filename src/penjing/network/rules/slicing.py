@@ -1,44 +1,38 @@
-"""Operators that pick some indices of a dimension."""
+"""Operators that read or write a window of a dimension, by position."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from penjing.axes import Dim, Space
-from penjing.network.op import Dims, Op
-from penjing.network.rules.elementwise import tie_broadcast
+from penjing.network.op import Op
+from penjing.network.rules import ties
 
-BY_VALUE = "its indices are looked up by value"
+STRIDE = "picked by a stride"
 
 
 def slice_(op: Op, axes: Space) -> None:
     """slice(x[*a n *b], dim, start, end, step) -> y[*a m *b]"""
-    x, place = op.dims("self"), op.value("dim") % len(op.dims("self"))
-    size = axes.size(x[place])
-    given = op.value("start"), op.value("end")
-    start, end, step = slice(*given, op.value("step")).indices(size)
-    y = op.output
-    _pass_others(axes, x, y, place)
-    if step == 1:
-        before, middle, after = _window(op, axes, x[place], start, max(end - start, 0))
-        axes.tie(y[place], middle)
-        if start:
-            op.resize("start", before)
-        if end < size:
-            op.resize("end", axes.sum(before, middle))
-        if 2 * axes.size(middle) == size and (start == 0 or end == size):
-            op.balance((middle, before if start else after))
-    else:
-        axes.tie(y[place], _strided(op, axes, x[place], start, end, step))
+    x = op.dims("self")
+    place = ties.place_of(op, x)
+    ties.others(axes, x, op.output, place)
+    axes.tie(op.output[place], _sliced(op, axes, x[place]))
+
+
+def slice_scatter(op: Op, axes: Space) -> None:
+    """slice_scatter(x[*a n *b], src[*a m *b], dim, start, end, step) -> y[*a n *b]"""
+    x, src = op.dims("self"), op.dims("src")
+    place = ties.place_of(op, x)
+    ties.same(axes, x, op.output)
+    ties.others(axes, x, src, place)
+    axes.tie(src[place], _sliced(op, axes, x[place]))
 
 
 def narrow(op: Op, axes: Space) -> None:
     """narrow(x[*a n *b], dim, start, length) -> y[*a length *b]"""
-    x, place = op.dims("self"), op.value("dim") % len(op.dims("self"))
-    start = op.value("start")
+    x, start = op.dims("self"), op.value("start")
+    place = ties.place_of(op, x)
     assert isinstance(start, int), "a start that is a tensor depends on values"
-    _pass_others(axes, x, op.output, place)
-    before, middle, _ = _window(op, axes, x[place], start % axes.size(x[place]), op.value("length"))
+    ties.others(axes, x, op.output, place)
+    before, middle, _ = _window(op, axes, x[place], start % (axes.size(x[place]) or 1), op.value("length"))
     axes.tie(op.output[place], middle)
     op.resize("start", before)
     op.resize("length", middle)
@@ -46,105 +40,68 @@ def narrow(op: Op, axes: Space) -> None:
 
 def select(op: Op, axes: Space) -> None:
     """select(x[*a n *b], dim, index) -> y[*a *b]"""
-    x, place = op.dims("self"), op.value("dim") % len(op.dims("self"))
-    for before, after in zip((*x[:place], *x[place + 1 :]), op.output, strict=True):
-        axes.tie(before, after)
-    index = op.value("index") % axes.size(x[place])
-    ahead, _, _ = _window(op, axes, x[place], index, 1)
-    if op.value("index") > 0:
-        op.resize("index", ahead)
-
-
-def index(op: Op, axes: Space) -> None:
-    """index(x[*a n *b], [None.., i[*k], None..]) -> y[*a *k *b]; index_put_ writes to the same places"""
     x = op.dims("self")
-    places = [place for place, given in enumerate(op.value("indices")) if given is not None]
-    tables = [op.of(given) for given in op.value("indices") if given is not None]
-    assert all(table is not None for table in tables)
-    boolean = any(op.value("indices")[place].meta["val"].dtype.is_floating_point is False
-                  and str(op.value("indices")[place].meta["val"].dtype) in ("torch.bool", "torch.uint8") for place in places)
-    assert not boolean, "a boolean index depends on values"
-    rank = max((len(table or ()) for table in tables), default=0)
-    together = all(b - a == 1 for a, b in pairwise(places))
-    at = places[0] if together and places else 0
-    others = [dim for place, dim in enumerate(x) if place not in places]
-    picked = op.maybe("values") if op.name == "aten.index_put" else op.output
-    if op.name == "aten.index_put":
-        tie_broadcast(axes, x, op.output)
-    if picked is not None and len(picked) == len(others) + rank:
-        for before, after in zip(others, (*picked[:at], *picked[at + rank :]), strict=True):
-            if axes.size(after) != 1 or axes.size(before) == 1:
-                axes.tie(before, after)
-        made = picked[at : at + rank]
-        for table in tables:
-            tie_broadcast(axes, table or (), made)
-    else:
-        made = ()
-        for dim in (*x, *(picked or ())):
-            axes.freeze(dim, BY_VALUE)
-    for place in places:
-        axes.freeze(x[place], BY_VALUE)
-    for dim in made:
-        axes.freeze(dim, BY_VALUE)
+    place = ties.place_of(op, x)
+    ties.same(axes, ties.without(x, place), op.output)
+    _one(op, axes, x[place])
 
 
-def index_select(op: Op, axes: Space) -> None:
-    """index_select(x[*a n *b], dim, i[k]) -> y[*a k *b]"""
-    x, place = op.dims("self"), op.value("dim") % len(op.dims("self"))
-    _pass_others(axes, x, op.output, place)
-    axes.freeze(x[place], BY_VALUE)
-    axes.freeze(op.output[place], BY_VALUE)
-
-
-def gather(op: Op, axes: Space) -> None:
-    """gather(x[*a n *b], dim, i[*a k *b]) -> y[*a k *b]; scatter and index_add write the other way"""
-    x, table, y = op.dims("self"), op.dims("index"), op.output
-    place = op.value("dim") % len(x)
-    others: list[Dims] = [table] if len(table) == len(x) else []
-    source = op.maybe("src") or op.maybe("source")
-    if source is not None and len(source) == len(x):
-        others.append(source)
-    others.append(y)
-    for dims in others:
-        for at, (one, other) in enumerate(zip(x, dims, strict=True)):
-            if at != place and axes.size(one) == axes.size(other):
-                axes.tie(one, other)
-            else:
-                axes.freeze(one, BY_VALUE)
-                axes.freeze(other, BY_VALUE)
-    for dim in table if len(table) != len(x) else ():
-        axes.freeze(dim, BY_VALUE)
+def select_scatter(op: Op, axes: Space) -> None:
+    """select_scatter(x[*a n *b], src[*a *b], dim, index) -> y[*a n *b]"""
+    x = op.dims("self")
+    place = ties.place_of(op, x)
+    ties.same(axes, x, op.output)
+    ties.same(axes, ties.without(x, place), op.dims("src"))
+    _one(op, axes, x[place])
 
 
 def roll(op: Op, axes: Space) -> None:
-    """roll(x[*a n *b], shifts, dims): the last `shift` indices come first"""
-    x, y, places = op.dims("self"), op.output, [d % len(op.dims("self")) for d in op.value("dims") or ()]
-    assert places, "rolling the flattened tensor mixes all dimensions"
-    sizes: list[Dim | None] = []
-    shifts = op.value("shifts")
+    """roll(x[*a h+t *b], shifts, dims) -> y[*a t+h *b]: the last indices come first"""
+    x, y, shifts = op.dims("self"), op.output, op.value("shifts")
+    assert op.value("dims"), "rolling the flattened tensor mixes all dimensions"
+    places = ties.places_of(op.value("dims"), len(x))
+    assert len(set(places)) == len(places), "a dimension is rolled twice"
+    sizes: list[Dim] = []
     for place, shift in zip(places, [shifts] if isinstance(shifts, int) else shifts, strict=True):
         size = axes.size(x[place])
         head, tail = axes.split(x[place], (size - shift % size, shift % size))
         axes.tie(y[place], axes.sum(tail, head))
-        sizes.append(tail if shift >= 0 else None)
-        if shift < 0:
-            axes.freeze(x[place], "rolled backwards by a fixed number")
-    for place, (before, after) in enumerate(zip(x, y, strict=True)):
-        if place not in places:
-            axes.tie(before, after)
+        sizes.append(tail)
+    ties.others(axes, x, y, *places)
     op.resize("shifts", sizes)
 
 
 def flip(op: Op, axes: Space) -> None:
-    """flip(x[*a n *b], dims) -> y[*a n *b], n backwards"""
+    """flip(x[*a n *b], dims) -> y[*a n *b], n backwards; fliplr and flipud alike"""
     x = op.dims("self")
-    places = {d % len(x) for d in op.value("dims")}
-    for place, (before, after) in enumerate(zip(x, op.output, strict=True)):
-        if place in places:
-            axes.freeze(before, "read backwards")
-            axes.freeze(after, "read backwards")
-        else:
-            axes.tie(before, after)
+    named = {"aten.fliplr": [1], "aten.flipud": [0]}.get(op.name) or op.value("dims")
+    places = [place % len(x) for place in named]
+    ties.others(axes, x, op.output, *places)
+    ties.freeze(axes, (dims[place] for place in places for dims in (x, op.output)), "read backwards")
+
+
+def _sliced(op: Op, axes: Space, dim: Dim) -> Dim:
+    """What `start`, `end` and `step` leave of `dim`."""
+    size = axes.size(dim)
+    start, end, step = slice(op.value("start"), op.value("end"), op.value("step")).indices(size)
+    if step != 1:
+        return _strided(axes, dim, start, end, step)
+    before, middle, after = _window(op, axes, dim, start, max(end - start, 0))
+    if start:
+        op.resize("start", before)
+    if end < size:
+        op.resize("end", axes.sum(before, middle))
+    if 2 * axes.size(middle) == size and (start == 0 or end == size):
+        op.balance((middle, before if start else after))
+    return middle
+
+
+def _one(op: Op, axes: Space, dim: Dim) -> None:
+    """Reads `index` of `dim`; the first and the last are first and last of whatever is left."""
+    given = op.value("index")
+    before, _, _ = _window(op, axes, dim, given % axes.size(dim), 1)
+    if given not in (0, -1):
+        op.resize("index", before)
 
 
 def _window(op: Op, axes: Space, dim: Dim, start: int, length: int) -> tuple[Dim, Dim, Dim]:
@@ -158,25 +115,18 @@ def _window(op: Op, axes: Space, dim: Dim, start: int, length: int) -> tuple[Dim
     return before, middle, after
 
 
-def _strided(op: Op, axes: Space, dim: Dim, start: int, end: int, step: int) -> Dim:
+def _strided(axes: Space, dim: Dim, start: int, end: int, step: int) -> Dim:
     """Every `step`-th index of `dim` from `start` on: the slow digit where the step divides."""
     size = axes.size(dim)
     whole, left = divmod(size, step)
-    if step < 1 or start >= step or end < size or not whole:
-        axes.freeze(dim, "picked by a stride")
+    if start >= step or end < size or not whole:
         picked = axes.atom(len(range(start, end, step)))
-        axes.freeze(picked, "picked by a stride")
+        ties.freeze(axes, (dim, picked), STRIDE)
         return picked
     regular, tail = axes.split(dim, (whole * step, left))
     slow, fast = axes.factor(regular, (whole, step))
     axes.split(fast, (1,) * step)
+    axes.freeze(tail, "the last, shorter stride")
     if start >= left:
         return slow
-    axes.freeze(tail, "the last, shorter stride")
     return axes.sum(slow, axes.split(tail, (start, 1, left - start - 1))[1])
-
-
-def _pass_others(axes: Space, left: Dims, right: Dims, place: int) -> None:
-    for at, (before, after) in enumerate(zip(left, right, strict=True)):
-        if at != place:
-            axes.tie(before, after)
