@@ -1,9 +1,10 @@
 """The few verbs a user calls."""
 
+from penjing.api.profile import profile
 from penjing.api.prune import Result, prune
 from penjing.api.source import load_task
 from penjing.api.task import Task
 from penjing.network import trace
 from penjing.run import load
 
-__all__ = ["Result", "Task", "load", "load_task", "prune", "trace"]
+__all__ = ["Result", "Task", "load", "load_task", "profile", "prune", "trace"]

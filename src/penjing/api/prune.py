@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from penjing import criteria, devices
 from penjing.api.source import refused_source
-from penjing.criteria import Criterion, Taylor
+from penjing.api.targets import criterion_named, device_named
+from penjing.criteria import Criterion
 from penjing.devices import Device
 from penjing.errors import PenjingError
 from penjing.plan import Budget, Plan
@@ -79,8 +79,8 @@ def prune(
             the data allow: `taylor` with `data` and `loss`, else `magnitude`.
         data: calibration batches, `inputs` or `(inputs, targets)`.
         loss: (outputs, batch) -> scalar.
-        evaluate: model -> figure of merit, higher for better. It is given the exported artifact in the place of
-            the model, so that the metric is that of what is shipped.
+        evaluate: model -> figure of merit, higher for better. It is given the exported artifact in the
+            place of the model, so that the metric is that of what is shipped.
         recover: a step or several in order, such as `pj.FineTune(epochs=3, train=loader)`; None for none.
         keep: name patterns of axes to leave alone.
         only: name patterns of the axes to cut; None for all.
@@ -98,13 +98,13 @@ def prune(
     if not isinstance(model, nn.Module):
         raise refused_source(model)
     data = _repeatable(data)
-    chosen, why = _criterion(criterion, data, loss, seed)
+    chosen, why = criterion_named(criterion, data, loss, seed)
     outcome = run(
         Job(
             model=model,
             example_inputs=example_inputs,
             budget=Budget.parse(budget) if isinstance(budget, str) else budget,
-            device=_device(device, threads),
+            device=device_named(device, threads),
             criterion=chosen,
             why=why,
             data=data,
@@ -119,27 +119,6 @@ def prune(
         )
     )
     return Result(outcome.model, outcome.plan, outcome.report, outcome.proof, outcome)
-
-
-def _criterion(
-    given: Criterion | str | None, data: Iterable[Any] | None, loss: Loss | None, seed: int
-) -> tuple[Criterion, str]:
-    """The criterion, and what the report says of it."""
-    if given == "random":
-        return criteria.Random(seed=seed), f"random (seed {seed}), as asked"
-    if given is not None:
-        chosen = criteria.get(given)
-        return chosen, f"{chosen.record.name}, as asked"
-    if data is not None and loss is not None:
-        return Taylor(), "taylor, the best that data and a loss allow"
-    missing = " and ".join(name for name, value in (("data", data), ("loss", loss)) if value is None)
-    return criteria.Magnitude(), f"magnitude, the best without {missing}"
-
-
-def _device(given: Device | str, threads: int) -> Device:
-    if isinstance(given, Device):
-        return given
-    return devices.get(given, threads=threads) if given == "cpu" else devices.get(given)
 
 
 def _repeatable(data: Iterable[Any] | None) -> Iterable[Any] | None:

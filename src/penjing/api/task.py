@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from torch import nn
@@ -19,7 +20,7 @@ class Task:
         model: a trained PyTorch module.
         example_inputs: a tensor, a tuple or a dict, as the model is called.
         train: batches for fine-tuning, anew at every pass.
-        calibration: batches for criteria and re-estimation; where there are none, those of `train` are taken.
+        calibration: batches for criteria and re-estimation; None for the first of `train`.
         loss: (outputs, batch) -> scalar.
         evaluate: model -> figure of merit, higher for better.
     """
@@ -30,3 +31,11 @@ class Task:
     calibration: Iterable[Any] | None = None
     loss: Loss | None = None
     evaluate: Evaluate | None = None
+
+    def calibration_batches(self, most: int = 32) -> Iterable[Any] | None:
+        """`calibration`, or else the first `most` batches of `train`; None where there is neither."""
+        if self.calibration is not None:
+            return self.calibration
+        if self.train is None or isinstance(self.train, Iterator):
+            return None
+        return list(islice(self.train, most))

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
 from penjing import plan as planning
-from penjing.devices import Artifact, CostModel, Cpu
+from penjing.devices import Artifact, CostModel
 from penjing.errors import PenjingError
 from penjing.plan import Allocator, Cost, Plain, Plan
 from penjing.report import CandidateLine
 from penjing.run.adjust import Amounts, Candidate, adjust, best
 from penjing.run.bench import Bench
+from penjing.run.calibration import calibrate
 from penjing.run.job import Job
 from penjing.run.pricing import Affine, Latency
 from penjing.run.progress import Log
 from penjing.surgery import Cut, cut
-
-NETWORKS = 10
-"""Whole networks that a latency model is calibrated on."""
 
 NEAR = 0.05
 """Relative distance from its limit within which a latency is measured twice."""
@@ -71,7 +68,8 @@ class Search:
         self._scale = 1.0
         if any(bound.quantity == "latency" for bound in job.budget.bounds):
             with log.stage("plan", "calibrating the latency model"):
-                self._calibrate()
+                self.costs = calibrate(bench, seed=job.seed, watch=log)
+                self._scale = before["latency"] / self.costs.latency_ms({})
 
     def run(self, limits: Amounts) -> Found:
         """The largest network inside `limits`, by measurement where figures must be measured.
@@ -98,23 +96,6 @@ class Search:
             for c in found
         )
         return Found(chosen.plan, made, lines, self.costs)
-
-    def _calibrate(self) -> None:
-        device = self._bench.device
-        assert isinstance(device, Cpu)
-        net, made = self._net, list[Artifact]()
-
-        def build(counts: Mapping[str, int]) -> Path:
-            """Which units stay makes no difference to the time."""
-            kept = {name: tuple(range(count)) for name, count in counts.items()}
-            small = cut(net, Plan(kept=kept)).model
-            made.append(self._bench.export(small, f"calibration-{len(made)}.onnx"))
-            return made[-1].path
-
-        self.costs = CostModel.calibrate(net, device, build, networks=NETWORKS, seed=self._job.seed)
-        self._scale = self._before["latency"] / self.costs.latency_ms({})
-        for artifact in made:
-            self._bench.discard(artifact)
 
     def _allocator(self) -> Allocator:
         """With the costs as they are known now."""

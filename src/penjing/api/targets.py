@@ -1,0 +1,41 @@
+"""Names that a user may give in the place of objects, turned into them once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from penjing import criteria, devices
+from penjing.criteria import Criterion
+from penjing.devices import Device
+from penjing.recover import Loss
+
+
+def device_named(given: Device | str, threads: int) -> Device:
+    """The device of that name; one that is no name is handed back.
+
+    Raises:
+        PenjingError: PJ401, there is none; PJ406, it cannot have so many threads.
+    """
+    if isinstance(given, Device):
+        return given
+    return devices.get(given, threads=threads) if given == "cpu" else devices.get(given)
+
+
+def criterion_named(
+    given: Criterion | str | None, data: Iterable[Any] | None, loss: Loss | None, seed: int
+) -> tuple[Criterion, str]:
+    """The criterion, and what the report says of it; None stands for the best that the data allow.
+
+    Raises:
+        PenjingError: PJ301, there is none of that name.
+    """
+    if given == "random":
+        return criteria.Random(seed=seed), f"random (seed {seed}), as asked"
+    if given is not None:
+        chosen = criteria.get(given)
+        return chosen, f"{chosen.record.name}, as asked"
+    if data is not None and loss is not None:
+        return criteria.Taylor(), "taylor, the best that data and a loss allow"
+    missing = " and ".join(name for name, value in (("data", data), ("loss", loss)) if value is None)
+    return criteria.Magnitude(), f"magnitude, the best without {missing}"

@@ -1,0 +1,151 @@
+"""`penjing prune`, the main job; `penjing demo`, the same on what comes with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from penjing import api
+from penjing.cli.inspect import Model
+from penjing.cli.output import Json, draw, print_record
+from penjing.cli.profile import Device, Threads
+from penjing.demo.task import recovery as demo_recovery
+from penjing.demo.task import task as demo_task
+from penjing.errors import PenjingError
+from penjing.plan import Budget
+from penjing.recover import BatchNorm, FineTune, Step
+from penjing.report import draw as drawn
+from penjing.run import check_target
+
+DEMO_BUDGET = "latency=0.5x"
+
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="The run's directory: new, or empty.", show_default=False)
+]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+
+
+def prune(
+    model: Model,
+    budget: Annotated[
+        list[str],
+        typer.Option(
+            help="Such as latency=0.5x or size=2MB; give several, or one with commas.", show_default=False
+        ),
+    ],
+    output: Output,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    criterion: Annotated[
+        str | None, typer.Option(help="See `penjing criteria`; by default the best that the data allow.")
+    ] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Name pattern of axes to leave alone.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Name pattern of the axes to cut.")] = None,
+    exact: Annotated[
+        list[str] | None, typer.Option(help="AXIS=0.25 (a share) or AXIS=12 (units): how much of it to keep.")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Of fine-tuning; by default 3 where the task has training data, else 0."),
+    ] = None,
+    lr: Annotated[float, typer.Option(help="Highest learning rate of fine-tuning.")] = 1e-3,
+    loss: Annotated[
+        str, typer.Option(help="What fine-tuning follows: label, teacher, or label+teacher.")
+    ] = "label+teacher",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Make a model smaller until it is measured to fit the budget, and write what is to be shipped."""
+    check_target(output)
+    bounds = Budget.parse(",".join(budget))
+    shares = _exact(exact or [])
+    task = api.load_task(model)
+    data = task.calibration_batches()
+    result = api.prune(
+        task.model,
+        task.example_inputs,
+        budget=bounds,
+        device=device,
+        criterion=criterion,
+        data=data,
+        loss=task.loss,
+        evaluate=task.evaluate,
+        recover=_recovery(task, data is not None, epochs, lr, loss),
+        keep=keep,
+        only=only,
+        exact=shares,
+        seed=seed,
+        threads=threads,
+        source=model,
+    )
+    _finish(result, output, json)
+
+
+def demo(
+    output: Output = Path("runs/demo"),
+    budget: Annotated[str, typer.Option(help="What the result may cost.")] = DEMO_BUDGET,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Prune the network that comes with penjing to half its latency; show before and after."""
+    check_target(output)
+    task = demo_task()
+    result = api.prune(
+        task.model,
+        task.example_inputs,
+        budget=budget,
+        data=task.calibration_batches(),
+        loss=task.loss,
+        evaluate=task.evaluate,
+        recover=demo_recovery(task),
+        seed=seed,
+        source="penjing demo",
+    )
+    _finish(result, output, json)
+
+
+def _finish(result: api.Result, output: Path, json: bool) -> None:
+    written = result.save(output)
+    if json:
+        print_record(result.report.model_dump(mode="json", by_alias=True))
+    else:
+        draw(drawn(result.report, axes=False), f"\nwritten to {written}")
+
+
+def _recovery(task: api.Task, calibrated: bool, epochs: int | None, lr: float, loss: str) -> list[Step]:
+    """Batch norms are estimated anew wherever there are data; fine-tuning needs training data."""
+    steps: list[Step] = [BatchNorm()] if calibrated else []
+    if epochs is None:
+        epochs = 3 if task.train is not None else 0
+    if epochs == 0:
+        return steps
+    if task.train is None:
+        raise PenjingError(
+            "PJ311",
+            f"cannot fine-tune for {epochs} epochs",
+            because="the task has no training data",
+            tries=["penjing.Task(..., train=batches)", "--epochs 0"],
+        )
+    return [*steps, FineTune(epochs=epochs, train=task.train, lr=lr, loss=loss)]  # type: ignore[arg-type]
+
+
+def _exact(given: list[str]) -> Mapping[str, float | int]:
+    """`AXIS=0.25` and `AXIS=12`, read: a number with a point is a share."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, _, amount = text.rpartition("=")
+        try:
+            found[name] = int(amount) if amount.isdigit() else float(amount)
+        except ValueError:
+            name = ""
+        if not name:
+            raise PenjingError(
+                "PJ704",
+                f"`--exact {text}` cannot be read",
+                because="it is written AXIS=0.25, a share, or AXIS=12, a number of units",
+                tries=["`penjing inspect MODEL` lists the axes"],
+            )
+    return found

@@ -1,0 +1,89 @@
+"""What a network costs on a device, operator by operator."""
+
+from __future__ import annotations
+
+import tempfile
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from penjing.devices import Cpu, Device
+from penjing.network import Network, trace
+from penjing.run.bench import Bench
+from penjing.run.calibration import calibrate
+from penjing.run.progress import Log
+
+
+def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int = 0) -> dict[str, Any]:
+    """Measures a network as it is, and fits its operators' share in the time.
+
+    Args:
+        model: the network's module.
+        example_inputs: as the model is called.
+        device: where it must run; one that only counts gives no times.
+        seed: of the networks that the latency model is fitted to.
+
+    Returns:
+        A record: the whole network's figures, and one row per operator that costs something. `predicted_ms`
+        is the sum of the operators, beside the measured `latency_ms`; `model_error` says how far
+        predictions are from measured networks that the fit had not seen.
+    """
+    log = Log(StringIO())
+    with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
+        with log.stage("trace", "tracing"):
+            net = trace(model, example_inputs)
+        with log.stage("measure", "measuring"):
+            bench = Bench(net, device, Path(folder))
+        figures = bench.figures(bench.original, bench.alone, {}, None)
+        record: dict[str, Any] = {
+            "model": type(model).__name__,
+            "device": device.record(),
+            "basis": bench.alone.basis if bench.alone else None,
+            **figures.model_dump(exclude={"metric", "metric_of"}),
+            "predicted_ms": None,
+            "model_error": None,
+            "operators": [],
+        }
+        if not isinstance(device, Cpu):
+            return {**record, "operators": _counted(net)}
+        with log.stage("plan", "calibrating the latency model"):
+            costs = calibrate(bench, seed=seed, watch=log)
+    error = costs.error
+    macs = {operator.name: operator.macs_at({}) for operator in net.operators}
+    rows = [
+        {
+            "name": cost.name,
+            "module": cost.module,
+            "target": cost.target,
+            "ms": cost.ms,
+            "share": cost.share,
+            "measured_ms": cost.measured_ms,
+            "folds": list(cost.folds),
+            "macs": macs[cost.name],
+            "output": list(cost.output),
+        }
+        for cost in costs.per_operator({})
+    ]
+    return {
+        **record,
+        "predicted_ms": costs.latency_ms({}),
+        "model_error": {"median": error.median, "worst": error.worst, "networks": error.networks},
+        "operators": rows,
+    }
+
+
+def _counted(net: Network) -> list[dict[str, Any]]:
+    """Operators that multiply, without times."""
+    return [
+        {
+            "name": operator.name,
+            "module": operator.module,
+            "target": operator.target,
+            "macs": operator.macs_at({}),
+            "output": list(operator.outputs_at({})[0]),
+        }
+        for operator in net.operators
+        if operator.macs_at({})
+    ]
