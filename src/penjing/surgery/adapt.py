@@ -10,8 +10,8 @@ from torch import fx
 
 from penjing.network import Network
 from penjing.network.op import Op
-from penjing.surgery.selection import Selection
 from penjing.surgery.literals import Path
+from penjing.surgery.selection import Selection
 from penjing.surgery.tracked import Expression, Leaf, Node, Origin, Tracked, evaluate, expression_of, origins
 from penjing.surgery.watch import CallKey, Sighting, Watch, nodes_by_call
 
@@ -46,8 +46,10 @@ def demands(net: Network, watch: Watch, selection: Selection) -> list[Demand]:
     return found
 
 
-def new_numbers(net: Network, selection: Selection, sighting: Sighting, nodes: list[fx.Node]) -> dict[Path, Any]:
-    """What each number of a call must be after the cut: a float stays, an integer becomes what its operator's rule says."""
+def new_numbers(
+    net: Network, selection: Selection, sighting: Sighting, nodes: list[fx.Node]
+) -> dict[Path, Any]:
+    """Each number of a call after the cut: a float stays, an integer is what its operator's rule says."""
     whole = {path: number for path, number in sighting.numbers.items() if isinstance(number, int)}
     stated = [pair for node in nodes for pair in _stated(net, selection, node)]
     after = _match([int(number) for number in whole.values()], stated)
@@ -61,7 +63,9 @@ def known_shapes(net: Network, watch: Watch, selection: Selection) -> dict[Origi
     given |= {name: given[holder] for holder, name in net.trace.state.items()}
     values: dict[Origin, int] = {}
     for sighting in watch.sightings:
-        for number in [n for n in sighting.numbers.values() if isinstance(n, int)] + [n for pair in watch.equal for n in pair]:
+        for number in [n for n in sighting.numbers.values() if isinstance(n, int)] + [
+            n for pair in watch.equal for n in pair
+        ]:
             for leaf in origins(expression_of(number)):
                 if leaf.origin[0] != "shape" or leaf.origin in values:
                     continue
@@ -76,7 +80,8 @@ def solve(
 ) -> tuple[dict[Origin, int], list[Demand]]:
     """New values of attributes that satisfy the demands, and the demands that cannot be satisfied.
 
-    Demands on a single attribute decide it; those on expressions decide the attribute that is left open in them.
+    Demands on a single attribute decide it; those on expressions decide the attribute that is left open in
+    them.
 
     Args:
         wanted: the demands.
@@ -117,7 +122,7 @@ def _open(demand: Demand, values: dict[Origin, int]) -> list[Leaf]:
 
 
 def _fitting(demand: Demand, leaf: Leaf, values: dict[Origin, int]) -> int | None:
-    """The value of `leaf` that gives the demanded value: its old one if that does, else the largest smaller one."""
+    """The value of `leaf` that meets the demand: its old one if that does, else the largest smaller one."""
     if isinstance(demand.expression, Leaf):
         return demand.value
     for candidate in range(leaf.value, 0, -1):
@@ -145,12 +150,16 @@ def _pairs(op: Op, selection: Selection, value: Any, stated: Any) -> list[tuple[
         return [(value, selection.size(dim) if dim is not None and selection.touches(dim) else value)]
     if isinstance(value, list | tuple):
         dims = stated if isinstance(stated, list) else [None] * len(value)
-        return [pair for entry, dim in zip(value, dims, strict=False) for pair in _pairs(op, selection, entry, dim)]
+        return [
+            pair
+            for entry, dim in zip(value, dims, strict=False)
+            for pair in _pairs(op, selection, entry, dim)
+        ]
     return []
 
 
 def _match(numbers: list[int], stated: list[tuple[int, int]]) -> list[int]:
-    """New value of each number of a call: by position where the node's integers are the same, else by value."""
+    """New numbers of a call: by position where the node's integers are the same, else by value."""
     olds = [old for old, _ in stated]
     window = _find(numbers, olds)
     if window is not None:
@@ -170,20 +179,32 @@ def _find(needle: list[int], hay: list[int]) -> int | None:
 
 
 def _size_after(
-    net: Network, selection: Selection, nodes: dict[CallKey, list[fx.Node]], given: dict[str, fx.Node], leaf: Leaf
+    net: Network,
+    selection: Selection,
+    nodes: dict[CallKey, list[fx.Node]],
+    given: dict[str, fx.Node],
+    leaf: Leaf,
 ) -> int | None:
     _, call, kind, output, dim = leaf.origin
     if call == "given":
         value = net.solution.values.get(given[kind]) if kind in given else None
     else:
-        made = [node for node in nodes.get((call, kind), ()) if isinstance(net.solution.values.get(node), tuple)]
-        lists = [node for node in nodes.get((call, kind), ()) if isinstance(net.solution.values.get(node), list)]
+        made = [
+            node for node in nodes.get((call, kind), ()) if isinstance(net.solution.values.get(node), tuple)
+        ]
+        lists = [
+            node for node in nodes.get((call, kind), ()) if isinstance(net.solution.values.get(node), list)
+        ]
         if lists:
             many = net.solution.values[lists[-1]]
             value = many[int(output)] if isinstance(many, list) and int(output) < len(many) else None
         else:
             value = net.solution.values[made[-1]] if made else None
-    if not isinstance(value, tuple) or int(dim) >= len(value) or net.solution.space.size(value[int(dim)]) != leaf.value:
+    if (
+        not isinstance(value, tuple)
+        or int(dim) >= len(value)
+        or net.solution.space.size(value[int(dim)]) != leaf.value
+    ):
         return None
     return selection.size(value[int(dim)])
 

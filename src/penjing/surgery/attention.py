@@ -1,8 +1,8 @@
 """`F.multi_head_attention_forward` for attention whose inner width is no longer the width of its inputs.
 
-PyTorch's own takes the head width to be the embedding width over the number of heads, for queries, keys and values alike.
-After a cut each is its own: heads x query-key width rows for queries and keys, heads x value width for values. The scale stays
-what it was, so that the function is that of the masked original.
+PyTorch's own takes the head width to be the embedding width over the number of heads, for queries, keys and
+values alike. After a cut each is its own: heads x query-key width rows for queries and keys, heads x value
+width for values. The scale stays what it was, so that the function is that of the masked original.
 """
 
 from __future__ import annotations
@@ -99,7 +99,11 @@ def multi_head_attention(
     q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
     batch, added = q.shape[1], 0
     if bias_k is not None and bias_v is not None:
-        k, v, added = torch.cat([k, bias_k.repeat(1, batch, 1)]), torch.cat([v, bias_v.repeat(1, batch, 1)]), added + 1
+        k, v, added = (
+            torch.cat([k, bias_k.repeat(1, batch, 1)]),
+            torch.cat([v, bias_v.repeat(1, batch, 1)]),
+            added + 1,
+        )
     q, k, v = (x.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3) for x in (q, k, v))
     if add_zero_attn:
         k, v, added = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1)), added + 1

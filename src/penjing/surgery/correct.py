@@ -1,8 +1,9 @@
 """Calls that the user's code makes with sizes no attribute decides: corrected in place, call by call.
 
-One `head_dim` for keys that keep their width and values that lose half of it, a literal in a `view`, a scale computed from a width:
-no new value of an attribute can make such code follow a cut. The module keeps its class, its code and its names; while its
-`forward` runs, the calls named in its corrections are given other numbers.
+One `head_dim` for keys that keep their width and values that lose half of it, a literal in a `view`, a scale
+computed from a width: no new value of an attribute can make such code follow a cut. The module keeps its
+class, its code and its names; while its `forward` runs, the calls named in its corrections are given other
+numbers.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class _Corrector(TorchFunctionMode):
         correction = self._by_place.get(replace(place, occurrence=occurrence))
         if correction is not None:
             return correction.call(func, args, kwargs or {})
-        if replace(place, text="") in self._lines and not any(_same_line(place, known) for known in self._by_place):
+        if replace(place, text="") in self._lines and not any(
+            _same_line(place, known) for known in self._by_place
+        ):
             raise PenjingError(
                 "PJ207",
                 f"`{name}` in `{place.code}` is not the call that was corrected when the model was cut",
@@ -80,7 +83,7 @@ class _Corrector(TorchFunctionMode):
 
 
 class CorrectedForward:
-    """A module's own `forward`, run with corrections. Set on the instance, so class and code stay as they are."""
+    """A module's own `forward`, run with corrections; set on the instance, so its class stays as it is."""
 
     def __init__(self, module: nn.Module, corrections: Sequence[Correction]) -> None:
         """Binds the class's forward to `module`."""
@@ -102,10 +105,15 @@ class CorrectedForward:
 def install(model: nn.Module, corrections: dict[str, list[Correction]]) -> nn.Module:
     """Sets corrected forwards on the modules at the given paths, in place.
 
-    Modules around a corrected attention are set too, without corrections: what calls torch functions under a mode takes no
-    fused path, and the fused path knows one width only.
+    Modules around a corrected attention are set too, without corrections: what calls torch functions under a
+    mode takes no fused path, and the fused path knows one width only.
     """
-    around = {path for inner in corrections for path, module in model.named_modules() if _encloses(path, inner, module)}
+    around = {
+        path
+        for inner in corrections
+        for path, module in model.named_modules()
+        if _encloses(path, inner, module)
+    }
     for path in sorted({*corrections, *around}):
         module = model.get_submodule(path)
         vars(module)["forward"] = CorrectedForward(module, corrections.get(path, []))

@@ -54,11 +54,14 @@ class Cut:
 
 
 def cut(net: Network, plan: Keeping) -> Cut:
-    """Cuts a deep copy of the user's module to `plan`, proves it, and falls back to the graph where the code cannot follow.
+    """Cuts a deep copy of the user's module to `plan`, and proves it.
+
+    Where the user's code cannot follow, the rewritten graph is cut and proven instead.
 
     Raises:
-        PenjingError: PJ201, an unknown axis; PJ202, units that the axis does not have, or none left; PJ203, a frozen
-            axis; PJ204, nothing to compare with; PJ205, the proof failed for both forms; PJ208, an unknown branch.
+        PenjingError: PJ201, an unknown axis; PJ202, units that the axis does not have, or none left; PJ203, a
+            frozen axis; PJ204, nothing to compare with; PJ205, the proof failed for both forms; PJ208, an
+            unknown branch.
     """
     check_plan(net, plan)
     selection = Selection(net, plan.kept, plan.dropped)
@@ -71,26 +74,44 @@ def cut(net: Network, plan: Keeping) -> Cut:
     if not proof.passed:
         raise PenjingError(
             "PJ205",
-            f"the cut model differs from the masked original by {proof.max_error:.1e} (allowed: {proof.tolerance:.0e})",
+            f"the cut model differs from the masked original by {proof.max_error:.1e} "
+            f"(allowed: {proof.tolerance:.0e})",
             because="a rule of penjing ties dimensions wrongly for one of the operators; nothing is returned",
             tries=["report the model: this is a bug", "leave axes out with keep=[...] to find the operator"],
         )
     kept = {name: list(units) for name, units in plan.kept.items()}
-    record = {"form": "graph" if reason else "module", "kept": kept, "dropped": list(plan.dropped), **({} if reason else _portable(edits))}
+    record = {
+        "form": "graph" if reason else "module",
+        "kept": kept,
+        "dropped": list(plan.dropped),
+        **({} if reason else _portable(edits)),
+    }
     return Cut(model, reason, record, proof)
 
 
-def _own_module(net: Network, selection: Selection, reference: Reference) -> tuple[str | None, nn.Module | None, Proof | None, Edits]:
+def _own_module(
+    net: Network, selection: Selection, reference: Reference
+) -> tuple[str | None, nn.Module | None, Proof | None, Edits]:
     """The user's own module, cut; or why its code cannot follow."""
     edits = Edits()
     if net.trace.specialised or selection.passed:
-        return net.trace.specialised or "whole branches are left out, which its code would still run", None, None, edits
+        return (
+            net.trace.specialised or "whole branches are left out, which its code would still run",
+            None,
+            None,
+            edits,
+        )
     try:
         edits, failed = plan_edits(net, selection, watch(net))
         model = cut_copy(net.model, edits)
         proof = reference.check(model)
     except Exception as error:  # the user's code may raise anything on sizes it does not expect
-        return f"the model's own code does not run with the new sizes ({type(error).__name__}: {error})", None, None, edits
+        return (
+            f"the model's own code does not run with the new sizes ({type(error).__name__}: {error})",
+            None,
+            None,
+            edits,
+        )
     if not proof.passed:
         because = f"; it computes {failed[0].call} from sizes that cannot all fit" if failed else ""
         return f"the model's own code computes something else with the new sizes{because}", None, None, edits
@@ -118,7 +139,10 @@ def redo(record: Mapping[str, Any], model: nn.Module, example_inputs: Any = None
         net = trace(model, example_inputs)
         return rewrite(net, Selection(net, record["kept"], record["dropped"])).train(model.training)
     edits = Edits(
-        {name: {int(dim): kept for dim, kept in by_dim.items()} for name, by_dim in record["tensors"].items()},
+        {
+            name: {int(dim): kept for dim, kept in by_dim.items()}
+            for name, by_dim in record["tensors"].items()
+        },
         [(path, attribute, value) for path, attribute, value in record["attributes"]],
         {path: [_correction(one) for one in found] for path, found in record["corrections"].items()},
         {at: [(tuple(path), value) for path, value in changed] for at, changed in record["settings"].items()},
@@ -148,7 +172,10 @@ def check_plan(net: Network, plan: Keeping) -> None:
             )
         if axis.frozen is not None and len(units) < axis.size:
             raise PenjingError(
-                "PJ203", f"cannot cut `{name}` ({axis.size} units)", because=axis.frozen, tries=[f'leave it out: keep=["{name}"]']
+                "PJ203",
+                f"cannot cut `{name}` ({axis.size} units)",
+                because=axis.frozen,
+                tries=[f'leave it out: keep=["{name}"]'],
             )
 
 

@@ -1,4 +1,4 @@
-"""Finds the corrections that a cut module needs: one run in which every call is held to what the graph says of it."""
+"""Finds the corrections that a cut module needs: a run in which each call is held to its graph node."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class _Enforcer(CallCounter):
         wanted = new_numbers(self._net, self._selection, before, nodes)
         now = dict(numbers((args, kwargs)))
         wrong: list[tuple[Path, Any]] = [
-            (path, wanted[path]) for path, number in now.items() if path in wanted and wanted[path] != number and number != -1
+            (path, wanted[path])
+            for path, number in now.items()
+            if path in wanted and wanted[path] != number and number != -1
         ]
         named: list[tuple[str, Any]] = []
         for node in nodes:
@@ -80,7 +82,11 @@ class _Enforcer(CallCounter):
         kept = _heads(self._net, self._selection, nodes, int(before.numbers[_HEADS]))
         inner = out.shape[1]
         told = (((_HEADS, kept)),) if int(args[4]) != kept else ()
-        if kept * round(scale**-2) == inner == query.shape[-1] and packed is not None and packed.shape[0] == 3 * inner:
+        if (
+            kept * round(scale**-2) == inner == query.shape[-1]
+            and packed is not None
+            and packed.shape[0] == 3 * inner
+        ):
             return Correction(before.place, told) if told else None
         return Correction(before.place, told, (("scale", scale),))
 

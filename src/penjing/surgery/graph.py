@@ -23,13 +23,16 @@ _FLAGS = ("train", "training")
 class GraphNetwork(nn.Module):
     """An operator graph that is called like the model it was taken from, with the same parameter names.
 
-    Operators that behave differently in training (dropout, batch normalisation) follow `train()` and `eval()`.
+    Operators that behave differently in training (dropout, batch normalisation) follow `train()` and
+    `eval()`.
 
     Attributes:
         graph: the operators.
     """
 
-    def __init__(self, graph: fx.Graph, tensors: Mapping[str, torch.Tensor], out_spec: pytree.TreeSpec) -> None:
+    def __init__(
+        self, graph: fx.Graph, tensors: Mapping[str, torch.Tensor], out_spec: pytree.TreeSpec
+    ) -> None:
         """Takes a graph whose `get_attr` nodes name `tensors`, and the structure of what it returns."""
         super().__init__()
         for name, tensor in tensors.items():
@@ -67,7 +70,11 @@ def rewrite(net: Network, selection: Selection) -> GraphNetwork:
             values[node] = graph.placeholder(node.name)
             continue
         name = net.trace.state.get(node.name) or net.trace.constants[node.name][0]
-        whole = tensor_named(net.model, name) if node.name in net.trace.state else net.trace.constants[node.name][1]
+        whole = (
+            tensor_named(net.model, name)
+            if node.name in net.trace.state
+            else net.trace.constants[node.name][1]
+        )
         if id(whole) not in made:
             dims = net.solution.values[node]
             assert isinstance(dims, tuple)
@@ -76,7 +83,9 @@ def rewrite(net: Network, selection: Selection) -> GraphNetwork:
         values[node] = graph.get_attr(name)
     for node in net.trace.graph.nodes:
         if node.name in selection.passed:
-            skip = next(source for source in node.all_input_nodes if source.name == selection.passed[node.name])
+            skip = next(
+                source for source in node.all_input_nodes if source.name == selection.passed[node.name]
+            )
             values[node] = graph.call_function(torch.ops.aten.clone.default, (values[skip],))
         elif node.op == "call_function":
             op = net.solution.ops.get(node)
@@ -89,7 +98,9 @@ def rewrite(net: Network, selection: Selection) -> GraphNetwork:
             graph.output(tuple(fx.map_arg(pytree.tree_leaves(node.args[0]), lambda n: values[n])))
     graph.eliminate_dead_code()
     kept = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
-    missing = {name: p for name, p in net.model.named_parameters(remove_duplicate=False) if name not in tensors}
+    missing = {
+        name: p for name, p in net.model.named_parameters(remove_duplicate=False) if name not in tensors
+    }
     found = {
         name: tensor
         for name, tensor in tensors.items()
@@ -128,8 +139,8 @@ class _Batch:
         if changed:
             node.args, node.kwargs = rebind(node, changed)
 
-    def _multiple(self, dim: Dim | None, size: int, node: fx.Node) -> Any:
-        if dim is None or not isinstance(size, int) or self._atom not in leaves(self._space, dim):
+    def _multiple(self, dim: Dim | None, size: Any, node: fx.Node) -> Any:
+        if not isinstance(size, int) or dim is None or self._atom not in leaves(self._space, dim):
             return size
         assert self._atom is not None
         many = self._space.size(self._atom)
@@ -138,6 +149,7 @@ class _Batch:
             return size
         with self._graph.inserting_before(node):
             if self._size is None:
+                assert self._source is not None
                 source = self._values[self._source]
                 after = next(n for n in self._graph.nodes if n.op == "call_function")
                 with self._graph.inserting_before(after):
@@ -183,5 +195,5 @@ def _compile(graph: fx.Graph) -> Any:
     """The graph as one Python function of (module, *inputs)."""
     code = graph.python_code("self")
     scope: dict[str, Any] = dict(code.globals)
-    exec(compile(code.src, "<penjing graph>", "exec"), scope)  # noqa: S102 - source made by fx from our own graph
+    exec(compile(code.src, "<penjing graph>", "exec"), scope)
     return scope["forward"]

@@ -12,7 +12,14 @@ from typing import Any
 Path = tuple[Any, ...]
 """Where a number stands: positions, names and slice fields from the outside in."""
 
-_SKIPPED = ("penjing/surgery/", "torch/overrides.py", "torch/functional.py", "torch/nn/functional.py", "torch/_tensor.py", "torch/utils/")
+_SKIPPED = (
+    "penjing/surgery/",
+    "torch/overrides.py",
+    "torch/functional.py",
+    "torch/nn/functional.py",
+    "torch/_tensor.py",
+    "torch/utils/",
+)
 _SLICE = ("start", "stop", "step")
 
 
@@ -68,7 +75,11 @@ def replaced(value: Any, changes: Mapping[Path, Any], path: Path = ()) -> Any:
 
 def plain(value: Any) -> Any:
     """`value` with every integer of a special kind made an ordinary one."""
-    changes = {path: int(number) for path, number in numbers(value) if type(number) is not int and isinstance(number, int)}
+    changes = {
+        path: int(number)
+        for path, number in numbers(value)
+        if type(number) is not int and isinstance(number, int)
+    }
     return replaced(value, changes) if changes else value
 
 

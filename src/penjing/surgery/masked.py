@@ -1,8 +1,8 @@
 """The masked original: the whole graph at full size, in which units that a plan removes have no influence.
 
-An operator that sums products over an axis sees zeros where units are gone. One that normalises or averages over an axis
-is applied to what is left of it. Every other operator runs as it is. Nothing here uses a smaller weight: it is the
-reference that a cut network must equal.
+An operator that sums products over an axis sees zeros where units are gone. One that normalises or averages
+over an axis is applied to what is left of it. Every other operator runs as it is. Nothing here uses a smaller
+weight: it is the reference that a cut network must equal.
 """
 
 from __future__ import annotations
@@ -30,9 +30,14 @@ def run_masked(net: Network, selection: Selection, call: Call) -> list[Any]:
         if node.op == "placeholder":
             values[node] = next(given) if node.name in net.trace.inputs else _held(net, node)
         elif node.op == "output":
-            return [values[leaf] if isinstance(leaf, fx.Node) else leaf for leaf in pytree.tree_leaves(node.args[0])]
+            return [
+                values[leaf] if isinstance(leaf, fx.Node) else leaf
+                for leaf in pytree.tree_leaves(node.args[0])
+            ]
         elif node.name in selection.passed:
-            values[node] = next(values[s] for s in node.all_input_nodes if s.name == selection.passed[node.name]).clone()
+            values[node] = next(
+                values[s] for s in node.all_input_nodes if s.name == selection.passed[node.name]
+            ).clone()
         elif node.target is operator.getitem:
             values[node] = values[node.args[0]][node.args[1]]
         else:

@@ -29,16 +29,16 @@ def _convolution(layer: conv._ConvNd) -> Mapping[str, Any]:
 
 
 def _features(layer: batchnorm._NormBase) -> Mapping[str, Any]:
-    vector = layer.weight if layer.weight is not None else layer.running_mean
+    vector = layer.weight if layer.affine else layer.running_mean
     return {"num_features": vector.shape[0]} if vector is not None else {}
 
 
 def _group_norm(layer: nn.GroupNorm) -> Mapping[str, Any]:
-    return {"num_channels": layer.weight.shape[0]} if layer.weight is not None else {}
+    return {"num_channels": layer.weight.shape[0]} if layer.affine else {}
 
 
-def _normalised(layer: nn.LayerNorm) -> Mapping[str, Any]:
-    return {"normalized_shape": tuple(layer.weight.shape)} if layer.weight is not None else {}
+def _normalised(layer: nn.LayerNorm | nn.RMSNorm) -> Mapping[str, Any]:
+    return {"normalized_shape": tuple(layer.weight.shape)} if layer.elementwise_affine else {}
 
 
 def _embedding(layer: nn.Embedding) -> Mapping[str, Any]:
@@ -50,8 +50,9 @@ def _prelu(layer: nn.PReLU) -> Mapping[str, Any]:
 
 
 def _recurrent(layer: rnn.RNNBase) -> Mapping[str, Any]:
-    found = {"input_size": layer.weight_ih_l0.shape[1], "hidden_size": layer.weight_ih_l0.shape[0] // _gates(layer)}
-    return {**found, "proj_size": layer.weight_hr_l0.shape[0]} if layer.proj_size else found
+    rows, width = layer.get_parameter("weight_ih_l0").shape
+    found = {"input_size": width, "hidden_size": rows // _gates(layer)}
+    return {**found, "proj_size": layer.get_parameter("weight_hr_l0").shape[0]} if layer.proj_size else found
 
 
 def _cell(layer: rnn.RNNCellBase) -> Mapping[str, Any]:
@@ -59,7 +60,7 @@ def _cell(layer: rnn.RNNCellBase) -> Mapping[str, Any]:
 
 
 def _attention(layer: nn.MultiheadAttention) -> Mapping[str, Any]:
-    if layer.in_proj_weight is not None:
+    if layer._qkv_same_embed_dim:
         width = layer.in_proj_weight.shape[1]
         return {"embed_dim": width, "kdim": width, "vdim": width}
     widths = (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)

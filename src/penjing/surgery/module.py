@@ -14,7 +14,7 @@ from torch import nn
 from penjing.network import Network
 from penjing.network.solve import tensor_named
 from penjing.surgery.adapt import Demand, demands, known_shapes, solve
-from penjing.surgery.config import Settings, SettingsChange, give_settings, new_settings, rebuilds_from_config
+from penjing.surgery.config import SettingsChange, give_settings, new_settings, rebuilds_from_config
 from penjing.surgery.correct import Correction, install
 from penjing.surgery.enforce import find_corrections
 from penjing.surgery.mirrors import mirrored
@@ -65,25 +65,33 @@ def _rebuilt_from_config(model: nn.Module) -> list[str]:
     """Paths of the outermost modules that are built from a config and load themselves."""
     found: list[str] = []
     for path, module in model.named_modules():
-        if rebuilds_from_config(module) and not any(not outer or path.startswith(f"{outer}.") for outer in found):
+        if rebuilds_from_config(module) and not any(
+            not outer or path.startswith(f"{outer}.") for outer in found
+        ):
             found.append(path)
     return found
 
 
 def _settle(net: Network, edits: Edits, seen: Mapping[Origin, int], path: str) -> None:
-    """Lets the config say what the model is; where it cannot, it stays as it was and the checkpoint will not load into it."""
+    """Lets the config say what the model is; where it cannot, it stays, and checkpoints will not load."""
     if any(_inside(corrected, path) is not None for corrected in edits.corrections):
         edits.unsettled[path] = "calls of its code are corrected, which a config cannot say"
         return
     original, small = net.model.get_submodule(path), cut_copy(net.model, edits).get_submodule(path)
-    inner = {(kind, within, *rest): v for (kind, at, *rest), v in seen.items() if (within := _inside(at, path)) is not None}
+    inner = {
+        (kind, within, *rest): v
+        for (kind, at, *rest), v in seen.items()
+        if (within := _inside(at, path)) is not None
+    }
     found = new_settings(original, small, inner)
     if isinstance(found, str):
         edits.unsettled[path] = found
         return
     edits.settings[path] = found.changed
     prefix = f"{path}." if path else ""
-    edits.attributes += [((prefix + at).rstrip("."), attribute, value) for at, attribute, value in found.sizes]
+    edits.attributes += [
+        ((prefix + at).rstrip("."), attribute, value) for at, attribute, value in found.sizes
+    ]
 
 
 def _inside(path: str, outer: str) -> str | None:
@@ -98,13 +106,18 @@ def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
     made: dict[int, torch.Tensor] = {}
     fresh: list[tuple[nn.Module, str, torch.Tensor]] = []
     shared: dict[int, list[str]] = defaultdict(list)
-    for name, tensor in [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]:
+    for name, tensor in [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]:
         shared[id(tensor)].append(name)
     for name, kept in edits.tensors.items():
         whole = tensor_named(model, name)
         if id(whole) not in made:
             cut = take(whole.detach(), kept).clone(memory_format=torch.contiguous_format)
-            made[id(whole)] = nn.Parameter(cut, whole.requires_grad) if isinstance(whole, nn.Parameter) else cut
+            made[id(whole)] = (
+                nn.Parameter(cut, whole.requires_grad) if isinstance(whole, nn.Parameter) else cut
+            )
         for alias in {name, *shared.get(id(whole), ())}:
             path, _, leaf = alias.rpartition(".")
             fresh.append((model.get_submodule(path), leaf, made[id(whole)]))
@@ -126,7 +139,7 @@ def cut_copy(model: nn.Module, edits: Edits) -> nn.Module:
 
 
 def _attributes(net: Network, values: Mapping[Origin, int]) -> list[tuple[str, list[str], Any]]:
-    """New attribute values; settings that all modules share change once, those that differ are given to each module."""
+    """New attribute values; entries of a tuple or list are put together."""
     found: list[tuple[str, list[str], Any]] = []
     entries: dict[tuple[str, ...], dict[int, int]] = defaultdict(dict)
     for origin, value in values.items():

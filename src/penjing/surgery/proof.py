@@ -23,7 +23,17 @@ TOLERANCE = 1e-10
 """Largest difference allowed, relative to the largest element of the outputs, in float64."""
 
 _NARROW = frozenset({torch.float32, torch.float16, torch.bfloat16})
-_RANDOM = ("rand", "randn", "rand_like", "randn_like", "normal", "normal_", "uniform_", "bernoulli", "bernoulli_")
+_RANDOM = (
+    "rand",
+    "randn",
+    "rand_like",
+    "randn_like",
+    "normal",
+    "normal_",
+    "uniform_",
+    "bernoulli",
+    "bernoulli_",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ def exact() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), Exact():
+        with torch.no_grad(), Exact():  # type: ignore[no-untyped-call]
             yield
     finally:
         torch.set_default_dtype(before)
@@ -137,21 +147,29 @@ def _inputs(call: Call, seed: int) -> Iterator[Call]:
 
 
 def _difference(expected: list[Any], found: list[Any]) -> float:
-    """Largest absolute difference over the largest absolute value expected; infinite where structure differs."""
-    tensors = [(one, other) for one, other in zip(expected, found, strict=False) if isinstance(one, torch.Tensor)]
+    """Largest difference over the largest value expected; infinite where structure differs."""
+    tensors = [
+        (one, other) for one, other in zip(expected, found, strict=False) if isinstance(one, torch.Tensor)
+    ]
     if len(expected) != len(found) or any(not isinstance(other, torch.Tensor) for _, other in tensors):
         return float("inf")
     if any(one.shape != other.shape for one, other in tensors):
         return float("inf")
     real = [(one.double(), other.double()) for one, other in tensors if one.numel() and not one.is_complex()]
-    real += [(torch.view_as_real(a), torch.view_as_real(b)) for a, b in tensors if a.is_complex() and a.numel()]
+    real += [
+        (torch.view_as_real(a), torch.view_as_real(b)) for a, b in tensors if a.is_complex() and a.numel()
+    ]
     largest = max((float(one.abs().max()) for one, _ in real), default=0.0)
-    apart = max((float((one - other).abs().nan_to_num(nan=float("inf")).max()) for one, other in real), default=0.0)
+    apart = max(
+        (float((one - other).abs().nan_to_num(nan=float("inf")).max()) for one, other in real), default=0.0
+    )
     return apart / largest if largest else apart
 
 
 def _is_finite(outputs: list[Any]) -> bool:
-    return all(bool(t.isfinite().all()) for t in outputs if isinstance(t, torch.Tensor) and t.is_floating_point())
+    return all(
+        bool(t.isfinite().all()) for t in outputs if isinstance(t, torch.Tensor) and t.is_floating_point()
+    )
 
 
 def _is_real(leaf: Any) -> bool:

@@ -60,13 +60,16 @@ class Selection:
         return {place: indices for place, indices in found.items() if indices is not None}
 
     def arguments(self, op: Op) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        """Target, arguments and named arguments of `op` after the cut: every stated size as it must be then."""
+        """Target, arguments and named arguments of `op` after the cut, stated sizes as they must be then."""
         changed: dict[str, Any] = {}
         loses = any(self.touches(dim) for dims in op.inputs() for dim in dims)
         for name, stated in op.sizes.items():
             now = op.arguments[name]
             if isinstance(stated, list):
-                sizes = [old if dim is None else self._resized(dim, old, loses) for dim, old in zip(stated, _listed(now), strict=True)]
+                sizes = [
+                    old if dim is None else self._resized(dim, old, loses)
+                    for dim, old in zip(stated, _listed(now), strict=True)
+                ]
                 changed[name] = sizes if isinstance(now, list | tuple) else sizes[0]
             elif stated is not None:
                 changed[name] = self._resized(stated, now, loses)
@@ -78,9 +81,17 @@ class Selection:
                 return target, (source, *others), {}
         if op.pieces is not None and any(self.touches(piece) for piece in op.pieces[1]):
             place, pieces = op.pieces
-            return torch.ops.aten.split_with_sizes.default, (source, [self.size(p) for p in pieces], place), {}
+            return (
+                torch.ops.aten.split_with_sizes.default,
+                (source, [self.size(p) for p in pieces], place),
+                {},
+            )
         changed = {name: value for name, value in changed.items() if value != op.arguments[name]}
-        return (op.node.target, *rebind(op.node, changed)) if changed else (op.node.target, op.node.args, op.node.kwargs)
+        return (
+            (op.node.target, *rebind(op.node, changed))
+            if changed
+            else (op.node.target, op.node.args, op.node.kwargs)
+        )
 
     def _resized(self, dim: Dim, old: int, loses: bool) -> int:
         """A negative number counts from an end that may come nearer, whatever becomes of `dim` itself."""

@@ -6,10 +6,10 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 Origin = tuple[str, ...]
-"""Where an integer came from, e.g. `("attribute", "blocks.0.attn", "num_heads")` or `("shape", "linear_1", "0", "2")`."""
+"""Where an integer came from: `("attribute", "blocks.0", "num_heads")`, `("shape", "linear_1", ..., "2")`."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Leaf:
     value: int
 
 
-Expression = Union[Node, Leaf, int]
+Expression = Node | Leaf | int
 
 
 class Tracked(int):
@@ -73,7 +73,7 @@ def expression_of(value: int) -> Expression:
 
 
 def evaluate(expression: Expression, values: Mapping[Origin, int]) -> int | None:
-    """The value of `expression` with some origins changed, the others as they were; None where it divides by zero."""
+    """The value of `expression` with some origins changed; None where it divides by zero."""
     if isinstance(expression, Leaf):
         return values.get(expression.origin, expression.value)
     if isinstance(expression, Node):

@@ -1,4 +1,4 @@
-"""One run of the user's code in which its integers are remembered: which of them reach which call, and as what."""
+"""One run of the user's code in which its integers are remembered: which reach which call, and as what."""
 
 from __future__ import annotations
 
@@ -147,18 +147,23 @@ class _Watcher(CallCounter):
             return shape
         (call, kind), output, _ = known
         return torch.Size(
-            [Tracked(size, Leaf(("shape", call, kind, str(output), str(dim)), size)) for dim, size in enumerate(shape)]
+            [
+                Tracked(size, Leaf(("shape", call, kind, str(output), str(dim)), size))
+                for dim, size in enumerate(shape)
+            ]
         )
 
 
 def watch(net: Network) -> Watch:
-    """Runs a copy of the user's module once, on the example inputs, with every integer attribute remembered."""
+    """Runs a copy of the user's module once, on the example inputs; every integer attribute is remembered."""
     model = deepcopy(net.model).eval()
     for path, module in model.named_modules():
         _remember_attributes(module, path)
     seen = Watch()
     watcher = _Watcher(seen)
-    by_name = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    by_name = dict(model.named_parameters(remove_duplicate=False)) | dict(
+        model.named_buffers(remove_duplicate=False)
+    )
     for name, tensor in by_name.items():
         watcher.introduce(tensor, name)
     leaves = pytree.arg_tree_leaves(*net.call.args, **net.call.kwargs)
@@ -185,7 +190,7 @@ def nodes_by_call(net: Network) -> dict[CallKey, list[fx.Node]]:
 
 
 def integer_attributes(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Attribute paths of a module that hold an integer, or a tuple or list with some; plain objects one level deep."""
+    """Attributes of a module that hold an integer, or a tuple or list with some; settings one level deep."""
     for name, value in vars(module).items():
         if name in _NEVER or (name.startswith("_") and name.endswith(_OWN)):
             continue
@@ -198,7 +203,7 @@ def integer_attributes(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any
 
 
 def is_settings(value: Any) -> bool:
-    """Whether `value` is a plain object of settings (a config): attributes in a dict, no tensor, module or function."""
+    """Whether `value` is a plain object of settings (a config): no tensor, module or function."""
     return (
         hasattr(value, "__dict__")
         and not isinstance(value, nn.Module | torch.Tensor | type)
@@ -212,7 +217,7 @@ def _remember_attributes(module: nn.Module, path: str) -> None:
     for attribute, value in list(integer_attributes(module)):
         name = attribute[0]
         holder: Any = vars(module)
-        if len(attribute) == 2:  # settings are shared between modules; each gets its own copy to tell them apart
+        if len(attribute) == 2:  # settings are shared between modules: a copy each tells them apart
             if name not in copies:
                 copies[name] = copy(holder[name])
                 holder[name] = copies[name]
@@ -221,7 +226,7 @@ def _remember_attributes(module: nn.Module, path: str) -> None:
 
 
 def remember(value: Any, origin: tuple[str, ...]) -> Any:
-    """`value` with its integers remembered; entries of a tuple or list get their place added to the origin."""
+    """`value` with its integers remembered; entries of a tuple or list get their place in the origin."""
     if isinstance(value, int) and not isinstance(value, bool):
         return Tracked(value, Leaf(origin, value))
     entries = [
