@@ -20,8 +20,9 @@ Pairs = list[tuple["Dim", "Dim"]]
 def align_products(space: Space, left: Sequence[Dim], right: Sequence[Dim]) -> Pairs:
     """Lay two products over each other from the fastest end.
 
-    Equal factors are tied; where one divides the other, the larger is divided. Where neither does, the common divisor
-    of both is tied as the fastest digit and the rest, up to the next place where the running products meet, is frozen.
+    Equal factors are tied; where one divides the other, the larger is divided. Where neither does, the common
+    divisor of both is tied as the fastest digit and the rest, up to the next place where the running products
+    meet, is frozen.
     """
     pairs: Pairs = []
     lefts, rights = list(left), list(right)
@@ -50,8 +51,8 @@ def cut_product(space: Space, factors: Sequence[Dim], terms: Sequence[Dim]) -> t
     """Lay a product over a sum: its slowest factor is cut at every boundary of the sum.
 
     Returns:
-        The ties, and whether every boundary falls between two indices of the slowest factor. If so the product form says
-        all; where a boundary falls inside one index, only the sum form does.
+        The ties, and whether every boundary falls between two indices of the slowest factor. If so the
+        product form says all; where a boundary falls inside one index, only the sum form does.
     """
     slow, *rest = factors
     width = math.prod(map(space.size, rest))
@@ -90,9 +91,8 @@ def _freeze_to_next_meeting(
     space: Space, a: Dim, b: Dim, lefts: list[Dim], rights: list[Dim], pairs: Pairs
 ) -> None:
     """Freeze `a`, `b` and slower factors until both running products are equal again."""
-    reason = (
-        f"a reshape lays {_shape(space, [*lefts, a])} over {_shape(space, [*rights, b])}: the indices are no longer separable"
-    )
+    shapes = f"{_shape(space, [*lefts, a])} over {_shape(space, [*rights, b])}"
+    reason = f"a reshape lays {shapes}: the indices are no longer separable"
     left, right = space.size(a), space.size(b)
     frozen = [a, b]
     while left != right:

@@ -7,9 +7,9 @@ Every dimension of every tensor is a `Dim`: an index into a `Space`. A dimension
 * a *sum* of dimensions, first to last: what a concatenation joins and a split cuts apart.
 
 `Space.tie` says that two dimensions are one index set. Ties are solved at once, by a worklist (no recursion,
-so depth of the network does not matter) over union-find classes: an atom becomes what it meets, products align
-their factors from the fastest end, sums align their boundaries, a product that meets a sum has its slowest factor
-cut at the boundaries. What cannot be aligned is frozen, with the reason.
+so depth of the network does not matter) over union-find classes: an atom becomes what it meets, products
+align their factors from the fastest end, sums align their boundaries, a product that meets a sum has its
+slowest factor cut at the boundaries. What cannot be aligned is frozen, with the reason.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Space:
     def __len__(self) -> int:
         return len(self._parent)
 
-    # -- making ---------------------------------------------------------------------------------------------------
+    # -- making ----------------------------------------------------------------------------------------------
 
     def atom(self, size: int) -> Dim:
         """A new independent dimension of `size` indices."""
@@ -73,7 +73,7 @@ class Space:
             return kept[0]
         return self._new(Kind.SUM, sum(map(self.size, kept)), kept) if kept else self.atom(0)
 
-    # -- tying ----------------------------------------------------------------------------------------------------
+    # -- tying -----------------------------------------------------------------------------------------------
 
     def tie(self, left: Dim, right: Dim) -> None:
         """Make `left` and `right` one index set.
@@ -101,7 +101,7 @@ class Space:
         """Forbid cutting any index of `dim`. The first reason given stays."""
         self._frozen.setdefault(self.root(dim), reason)
 
-    # -- looking --------------------------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------------------
 
     def root(self, dim: Dim) -> Dim:
         """The representative of the class of `dim`."""
@@ -152,7 +152,7 @@ class Space:
                     stack.extend(self.parts(at))
         return found
 
-    # -- inside ---------------------------------------------------------------------------------------------------
+    # -- inside ----------------------------------------------------------------------------------------------
 
     def _new(self, kind: Kind, size: int, parts: tuple[Dim, ...]) -> Dim:
         self._parent.append(len(self._parent))

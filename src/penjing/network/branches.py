@@ -52,7 +52,9 @@ def find_branches(trace: Trace, solution: Solution) -> tuple[Branch, ...]:
             found.append(
                 Branch(
                     name if taken[name] == 1 else f"{name}~{taken[name]}",
-                    tuple(n.name for n in sorted(region, key=position.__getitem__) if n.op == "call_function"),
+                    tuple(
+                        n.name for n in sorted(region, key=position.__getitem__) if n.op == "call_function"
+                    ),
                     _own_parameters(trace, region),
                     node.name,
                     skip.name,
@@ -64,7 +66,11 @@ def find_branches(trace: Trace, solution: Solution) -> tuple[Branch, ...]:
 
 def _sums(node: fx.Node, position: dict[fx.Node, int]) -> Iterator[tuple[fx.Node, fx.Node]]:
     """(skip, end of the branch), in both readings, if `node` adds two activations of one shape."""
-    if node.op != "call_function" or operator_name(node.target) != "aten.add" or node.kwargs.get("alpha", 1) != 1:
+    if (
+        node.op != "call_function"
+        or operator_name(node.target) != "aten.add"
+        or node.kwargs.get("alpha", 1) != 1
+    ):
         return
     tensors = [a for a in node.args if isinstance(a, fx.Node) and isinstance(a.meta.get("val"), torch.Tensor)]
     if len(tensors) != 2 or tensors[0] is tensors[1]:
@@ -79,7 +85,7 @@ def _sums(node: fx.Node, position: dict[fx.Node, int]) -> Iterator[tuple[fx.Node
 def _region(
     skip: fx.Node, end: fx.Node, join: fx.Node, position: dict[fx.Node, int], dependent: set[fx.Node]
 ) -> set[fx.Node] | None:
-    """What is computed from `skip` on the way to `end`, and from parameters alone; None if any of it is used elsewhere.
+    """What is computed from `skip` on the way to `end`, and from parameters alone; None if used elsewhere.
 
     Other activations may lead in (a mask, the memory of an encoder); they stay.
     """

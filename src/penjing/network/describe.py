@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 def describe(net: Network) -> str:
     """Operators, parameters, macs, axes, frozen ones and why."""
     lines = [
-        f"{type(net.model).__name__}: {len(net.operators)} operators, {net.parameters:,} parameters, {net.macs:,} macs",
+        f"{type(net.model).__name__}: {len(net.operators)} operators, "
+        f"{net.parameters:,} parameters, {net.macs:,} macs",
         f"{len(net.prunable)} axes can be cut; they go through {net.coverage:.1%} of the parameters",
     ]
     if net.trace.specialised:
@@ -31,6 +32,5 @@ def describe(net: Network) -> str:
     for reason, names in reasons.items():
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         lines.append(f"  {reason}: {', '.join(names[:4])}{more}")
-    for name in net.opaque:
-        lines.append(f"opaque  {name}")
+    lines += [f"opaque  {name}" for name in net.opaque]
     return "\n".join(lines)

@@ -23,7 +23,9 @@ def _transposed(arguments: Mapping[str, Any], shapes: Mapping[str, Shape], outpu
     return math.prod(shapes["input"]) * math.prod(shapes["weight"][1:])
 
 
-def _any_convolution(arguments: Mapping[str, Any], shapes: Mapping[str, Shape], outputs: Sequence[Shape]) -> int:
+def _any_convolution(
+    arguments: Mapping[str, Any], shapes: Mapping[str, Shape], outputs: Sequence[Shape]
+) -> int:
     return (_transposed if arguments.get("transposed") else _convolution)(arguments, shapes, outputs)
 
 
@@ -81,7 +83,9 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType(
         "aten.scaled_dot_product_attention": _attention,
         "aten._scaled_dot_product_flash_attention_for_cpu": _attention,
         **dict.fromkeys(("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu"), _recurrent),
-        **dict.fromkeys(("aten.lstm_cell", "aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell"), _cell),
+        **dict.fromkeys(
+            ("aten.lstm_cell", "aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell"), _cell
+        ),
     }
 )
 """Operators that multiply and accumulate; all others count as none. A bias adds none."""

@@ -1,4 +1,4 @@
-"""What a rule sees of an operator: its arguments by name, the dimensions of its tensors, and what it may declare."""
+"""What a rule sees of an operator: arguments by name, dimensions of its tensors, what it may declare."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ Dims = tuple[Dim, ...]
 class Op:
     """One operator of the graph, as its rule sees it.
 
-    A rule reads arguments and dimensions, ties dimensions through the `Space` it is given, and declares what else
-    follows from a cut. It never changes the graph.
+    A rule reads arguments and dimensions, ties dimensions through the `Space` it is given, and declares what
+    else follows from a cut. It never changes the graph.
 
     Attributes:
-        name: operator without overload, e.g. `aten.linear`; in-place variants carry the name of the plain one.
+        name: operator without overload, e.g. `aten.linear`; in-place variants carry the name of the plain
+            one.
         node: the graph node.
         arguments: every argument of the schema by name, defaults filled in; tensors are graph nodes.
-        outputs: the dimensions of each output tensor (() for a scalar tensor, None where the output is no tensor).
-        sizes: declared by `resize`: argument -> the dimension(s) whose size it states, None for entries left alone.
-        contracts: declared: sums of products over dimensions that may be cut; where a unit is gone it must see zeros.
+        outputs: the dimensions of each output tensor (() for a scalar tensor, None where the output is no
+            tensor).
+        sizes: declared by `resize`: argument -> the dimension(s) whose size it states, None for entries left
+            alone.
+        contracts: declared: sums of products over dimensions that may be cut; where a unit is gone it must
+            see zeros.
         normalises: declared: must be applied to what is left of its inputs (mean, softmax, layer norm).
         pinned: declared by `pin`: argument -> the value that its default had before the cut.
-        restated: declared by `restate`: the operator to call instead where sizes change, and its arguments after the first.
+        restated: declared by `restate`: the operator to call instead where sizes change, and its arguments
+            after the first.
         pieces: declared by `cuts_into`: the place of the dimension that is cut apart, and the pieces.
         resting: declared by `rest`: pieces that this operator leaves unread.
         following: declared by `follow`: (dimension, what it is to be frozen with).
@@ -44,7 +49,7 @@ class Op:
     outputs: list[Dims | None]
     lookup: Callable[[fx.Node], Dims | list[Dims | None] | None]
     constant_of: Callable[[fx.Node], torch.Tensor | None]
-    sizes: dict[str, Dim | None | list[Dim | None]] = field(default_factory=dict)
+    sizes: dict[str, Dim | list[Dim | None] | None] = field(default_factory=dict)
     contracts: bool = False
     normalises: bool = False
     pinned: dict[str, Any] = field(default_factory=dict)
@@ -95,7 +100,7 @@ class Op:
         found = [self.of(entry) for entry in _flatten(list(self.arguments.values()))]
         return [dims for dims in found if dims is not None]
 
-    def resize(self, name: str, sizes: Dim | None | Sequence[Dim | None]) -> None:
+    def resize(self, name: str, sizes: Dim | Sequence[Dim | None] | None) -> None:
         """Declares that argument `name` states the size of a dimension (or, a list, of several)."""
         self.sizes[name] = list(sizes) if isinstance(sizes, Sequence) else sizes
 
@@ -104,7 +109,7 @@ class Op:
         self.pinned[name] = value
 
     def restate(self, target: Any, *arguments: Any) -> None:
-        """Declares that where sizes change, `target` of the first argument and `arguments` is what is meant."""
+        """Declares that where sizes change, `target` is called on the first argument and `arguments`."""
         self.restated = target, arguments
 
     def cuts_into(self, place: int, pieces: Sequence[Dim]) -> None:
