@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from itertools import compress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, compress, repeat
 from typing import TypeVar
 
 from penjing.axes.space import Dim, Kind, Space
 
 T = TypeVar("T")
+Labels = tuple[int, ...]
+Shared = dict[tuple[int, int, int], Labels]
 
 
 def fold(
@@ -50,11 +52,20 @@ def fold(
     return values[space.root(dim)]
 
 
-def leaves(space: Space, dim: Dim) -> tuple[Dim, ...]:
-    """The distinct atoms of `dim` (as representatives), in order of first occurrence."""
+def leaves(space: Space, dim: Dim, memo: dict[Dim, tuple[Dim, ...]] | None = None) -> tuple[Dim, ...]:
+    """The distinct atoms of `dim` (as representatives), in order of first occurrence.
+
+    Args:
+        space: where `dim` lives.
+        dim: the expression.
+        memo: atoms by representative, to be shared between calls while nothing is tied.
+    """
+    root = space.root(dim)
+    if memo is not None and root in memo:
+        return memo[root]
     found: dict[Dim, None] = {}
     seen: set[Dim] = set()
-    stack = [space.root(dim)]
+    stack = [root]
     while stack:
         at = stack.pop()
         if at in seen:
@@ -64,7 +75,10 @@ def leaves(space: Space, dim: Dim) -> tuple[Dim, ...]:
             found[at] = None
         else:
             stack.extend(reversed(space.parts(at)))
-    return tuple(found)
+    atoms = tuple(found)
+    if memo is not None:
+        memo[root] = atoms
+    return atoms
 
 
 def size_at(space: Space, dim: Dim, counts: Mapping[Dim, int], memo: dict[Dim, int] | None = None) -> int:
@@ -72,8 +86,10 @@ def size_at(space: Space, dim: Dim, counts: Mapping[Dim, int], memo: dict[Dim, i
     return fold(space, dim, lambda at: counts.get(at, space.size(at)), math.prod, sum, memo)
 
 
-def mask(space: Space, dim: Dim, kept: Mapping[Dim, Sequence[int]], memo: dict[Dim, bytes] | None = None) -> bytes:
-    """One byte per index of `dim`: 1 where it stays when the atoms keep `kept`, else 0. Atoms not named keep all."""
+def mask(
+    space: Space, dim: Dim, kept: Mapping[Dim, Sequence[int]], memo: dict[Dim, bytes] | None = None
+) -> bytes:
+    """One byte per index of `dim`: 1 where it stays when the atoms keep `kept`; atoms not named keep all."""
 
     def atom(at: Dim) -> bytes:
         if at not in kept:
@@ -93,20 +109,29 @@ def mask(space: Space, dim: Dim, kept: Mapping[Dim, Sequence[int]], memo: dict[D
     return fold(space, dim, atom, product, b"".join, memo)
 
 
-def indices(space: Space, dim: Dim, kept: Mapping[Dim, Sequence[int]], memo: dict[Dim, bytes] | None = None) -> list[int]:
+def indices(
+    space: Space, dim: Dim, kept: Mapping[Dim, Sequence[int]], memo: dict[Dim, bytes] | None = None
+) -> list[int]:
     """The indices of `dim` that stay when the atoms keep `kept` (by representative), in order."""
     return list(compress(range(space.size(dim)), mask(space, dim, kept, memo)))
 
 
-def units(space: Space, dim: Dim, atom: Dim) -> list[tuple[int, ...]]:
+def units(space: Space, dim: Dim, atom: Dim, memo: Shared | None = None) -> list[Labels]:
     """Which index of `atom` each index of `dim` belongs to; -1 for none.
 
+    Args:
+        space: where `dim` lives.
+        dim: the expression.
+        atom: the atom.
+        memo: labels by (size of the atom, repeats, width), so that equal ones exist once for many calls.
+
     Returns:
-        One tuple of `size(dim)` entries for each way in which `atom` takes part: one as a rule, none where it does
-        not occur, more where `dim` is a product that has it twice.
+        One tuple of `size(dim)` entries for each way in which `atom` takes part: one as a rule, none where it
+        does not occur, more where `dim` is a product that has it twice.
     """
     atom = space.root(atom)
-    values: dict[Dim, list[tuple[int, ...]]] = {}
+    shared: Shared = {} if memo is None else memo
+    values: dict[Dim, list[Labels]] = {}
     stack = [space.root(dim)]
     while stack:
         at = stack[-1]
@@ -118,24 +143,42 @@ def units(space: Space, dim: Dim, atom: Dim) -> list[tuple[int, ...]]:
         if missing:
             stack.extend(missing)
         elif kind is Kind.ATOM:
-            values[at] = [tuple(range(space.size(at)))] if at == atom else []
+            values[at] = [_labels(shared, space.size(at), 1, 1)] if at == atom else []
         elif kind is Kind.PRODUCT:
-            values[at] = _units_of_product(space, parts, values)
+            values[at] = _units_of_product(space, parts, values, shared)
         else:
             values[at] = _units_of_sum(space, parts, values)
     return values[space.root(dim)]
 
 
-def _units_of_product(space: Space, parts: Sequence[Dim], values: Mapping[Dim, list[tuple[int, ...]]]) -> list[tuple[int, ...]]:
+def _units_of_product(
+    space: Space, parts: Sequence[Dim], values: Mapping[Dim, list[Labels]], shared: Shared
+) -> list[Labels]:
     found = []
     sizes = [space.size(part) for part in parts]
     for place, part in enumerate(parts):
         outer, inner = math.prod(sizes[:place]), math.prod(sizes[place + 1 :])
-        found += [tuple(unit for unit in labels for _ in range(inner)) * outer for labels in values[part]]
+        for labels in values[part]:
+            if labels is shared.get((sizes[place], 1, 1)):
+                found.append(_labels(shared, sizes[place], outer, inner))
+            else:
+                found.append(_repeat(labels, outer, inner))
     return found
 
 
-def _units_of_sum(space: Space, parts: Sequence[Dim], values: Mapping[Dim, list[tuple[int, ...]]]) -> list[tuple[int, ...]]:
+def _labels(shared: Shared, size: int, outer: int, inner: int) -> Labels:
+    """Labels of an atom of `size` that is the middle one of three factors."""
+    key = size, outer, inner
+    if key not in shared:
+        shared[key] = _repeat(range(size), outer, inner)
+    return shared[key]
+
+
+def _repeat(labels: Iterable[int], outer: int, inner: int) -> Labels:
+    return tuple(labels if inner == 1 else chain.from_iterable(map(repeat, labels, repeat(inner)))) * outer
+
+
+def _units_of_sum(space: Space, parts: Sequence[Dim], values: Mapping[Dim, list[Labels]]) -> list[Labels]:
     ways = max((len(values[part]) for part in parts), default=0)
     found = []
     for way in range(ways):

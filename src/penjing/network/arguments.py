@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from torch import fx
 from torch._ops import OpOverload
 
 
+class Slot(NamedTuple):
+    """One argument of a schema. Reading it from torch anew for every node would take most of the time."""
+
+    name: str
+    kwarg_only: bool
+    default: Any
+
+
+@cache
+def slots(target: OpOverload) -> tuple[Slot, ...]:
+    """The arguments of an operator, in order."""
+    return tuple(
+        Slot(a.name, a.kwarg_only, a.default_value if a.has_default_value() else None)
+        for a in target._schema.arguments
+    )
+
+
+@cache
 def operator_name(target: Any) -> str:
     """`aten.add` for every overload of add, in place or not; the printed name for what has no schema."""
     if isinstance(target, OpOverload):
@@ -22,13 +41,12 @@ def bind(node: fx.Node) -> dict[str, Any]:
     if not isinstance(node.target, OpOverload):
         return {**{str(i): argument for i, argument in enumerate(node.args)}, **node.kwargs}
     bound: dict[str, Any] = {}
-    for position, argument in enumerate(node.target._schema.arguments):
-        if position < len(node.args) and not argument.kwarg_only:
-            bound[argument.name] = node.args[position]
-        elif argument.name in node.kwargs:
-            bound[argument.name] = node.kwargs[argument.name]
+    args, kwargs = node.args, node.kwargs
+    for position, (name, kwarg_only, default) in enumerate(slots(node.target)):
+        if position < len(args) and not kwarg_only:
+            bound[name] = args[position]
         else:
-            bound[argument.name] = argument.default_value if argument.has_default_value() else None
+            bound[name] = kwargs.get(name, default)
     return bound
 
 
@@ -37,7 +55,7 @@ def rebind(node: fx.Node, changed: dict[str, Any]) -> tuple[tuple[Any, ...], dic
     assert isinstance(node.target, OpOverload)
     args, kwargs = list(node.args), dict(node.kwargs)
     left = dict(changed)
-    for position, argument in enumerate(node.target._schema.arguments):
+    for position, argument in enumerate(slots(node.target)):
         if argument.name not in left:
             continue
         value = left.pop(argument.name)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from penjing.axes import Dim, leaves, units
+from penjing.axes import Dim, units
+from penjing.axes.read import Shared
 from penjing.network.freeze import frozen_atoms
 from penjing.network.op import Dims
-from penjing.network.solve import Solution, tensor_named
+from penjing.network.solve import Solution, tensor_named, tensors_of
 from penjing.network.trace import Trace
 
 
@@ -53,34 +54,38 @@ def find_axes(solution: Solution, trace: Trace, module: nn.Module) -> tuple[dict
 
     Those that may be cut come first, each kind in the order of the graph.
     """
-    tensors = named_dims(solution, trace, module)
-    trained = {name for name in tensors if isinstance(tensor_named(module, name), nn.Parameter)}
+    held = tensors_of(module)
+    tensors = named_dims(solution, trace, module, held)
+    trained = {name for name in tensors if isinstance(held.get(name), nn.Parameter)}
     carried: dict[Dim, list[tuple[str, int]]] = defaultdict(list)
     for name in _in_order_of_use(trace, tensors):
         for place, dim in enumerate(tensors[name]):
-            for atom in leaves(solution.space, dim):
+            for atom in solution.atoms(dim):
                 carried[atom].append((name, place))
     carried = {atom: places for atom, places in carried.items() if any(name in trained for name, _ in places)}
     reasons = frozen_atoms(solution, trace, module, carried)
     names = _names(solution, carried, tensors, trained)
     found: dict[Dim, Axis] = {}
+    shared: Shared = {}
     for atom, places in sorted(carried.items(), key=lambda item: item[0] in reasons):
         members = tuple(
             Member(name, place, labels)
             for name, place in places
-            for labels in units(solution.space, tensors[name][place], atom)
+            for labels in units(solution.space, tensors[name][place], atom, shared)
         )
         found[atom] = Axis(names[atom], solution.space.size(atom), members, reasons.get(atom))
     return found, tensors
 
 
-def named_dims(solution: Solution, trace: Trace, module: nn.Module) -> dict[str, Dims]:
-    """Dimensions of every parameter and buffer, and of plain tensors that the module holds, by dotted name."""
+def named_dims(
+    solution: Solution, trace: Trace, module: nn.Module, held: Mapping[str, torch.Tensor]
+) -> dict[str, Dims]:
+    """Dimensions of every parameter, buffer and plain tensor that the module holds, by dotted name."""
     found: dict[str, Dims] = {}
     for node in trace.graph.nodes:
         name = name_of(trace, node.name) if node.op == "placeholder" else None
         dims = solution.values.get(node)
-        if name is not None and isinstance(dims, tuple) and holds(module, name):
+        if name is not None and isinstance(dims, tuple) and (name in held or holds(module, name)):
             found[name] = dims
     return found
 
@@ -91,7 +96,7 @@ def name_of(trace: Trace, holder: str) -> str | None:
 
 
 def holds(module: nn.Module, name: str) -> bool:
-    """Whether the module has a tensor at the dotted `name`; a constant that its code makes on the way has none."""
+    """Whether the module has a tensor at the dotted `name`; a constant made on the way has none."""
     try:
         return isinstance(tensor_named(module, name), torch.Tensor)
     except AttributeError:
@@ -112,16 +117,16 @@ def _in_order_of_use(trace: Trace, tensors: dict[str, Dims]) -> Iterable[str]:
 def _names(
     solution: Solution, carried: dict[Dim, list[tuple[str, int]]], tensors: dict[str, Dims], trained: set[str]
 ) -> dict[Dim, str]:
-    """A readable, unique name for each axis: the module that makes it, and which part of its width where there are several.
+    """A readable, unique name for each axis: the module that makes it, and which part of its width.
 
-    The maker is the first tensor that carries the axis along its first dimension (what a layer puts out); otherwise the
-    first that carries it at all.
+    The maker is the first tensor that carries the axis along its first dimension (what a layer puts out);
+    otherwise the first that carries it at all.
     """
     space = solution.space
     roles: dict[Dim, str] = {}
     for op in solution.ops.values():
         for dim, word in op.roles:
-            parts = leaves(space, dim)
+            parts = solution.atoms(dim)
             if len(parts) == 1:
                 roles.setdefault(parts[0], word)
     proposed: dict[Dim, str] = {}
@@ -131,7 +136,7 @@ def _names(
         path, _, leaf = tensor.rpartition(".")
         base = path if path and (leaf == "weight" or leaf.startswith("weight_")) else tensor
         base = base.removesuffix(".parametrizations.weight")
-        parts = [part for part in leaves(space, tensors[tensor][dim]) if space.size(part) > 1] or [atom]
+        parts = tuple(p for p in solution.atoms(tensors[tensor][dim]) if space.size(p) > 1) or (atom,)
         suffix = ""
         if dim and len(tensors[tensor]) > 1:
             suffix = f":in{dim if dim > 1 else ''}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import fx, nn
 
-from penjing.axes import Dim, leaves
+from penjing.axes import Dim
 from penjing.network.solve import Solution
 from penjing.network.trace import Trace
 
@@ -31,7 +31,7 @@ def frozen_atoms(
 
 
 def _freeze_unread(solution: Solution, carried: Mapping[Dim, Sequence[tuple[str, int]]]) -> None:
-    """What no computation on the inputs carries cannot be judged, and another input may need it (position tables)."""
+    """What no computation on the inputs carries cannot be judged: another input may need it."""
     space = solution.space
     active: set[Dim] = set()
     read: set[fx.Node] = set()
@@ -41,15 +41,15 @@ def _freeze_unread(solution: Solution, carried: Mapping[Dim, Sequence[tuple[str,
         if node in solution.dependent:
             for dims in value if isinstance(value, list) else [value]:
                 for dim in dims or ():
-                    active.update(leaves(space, dim))
-    resting = {a for op in solution.ops.values() for dim in op.resting for a in leaves(space, dim)}
+                    active.update(solution.atoms(dim))
+    resting = {a for op in solution.ops.values() for dim in op.resting for a in solution.atoms(dim)}
     used = active | {
         a
         for node in read
         for dims in [solution.values.get(node)]
         if isinstance(dims, tuple)
         for dim in dims
-        for a in leaves(space, dim)
+        for a in solution.atoms(dim)
     }
     for atom in carried:
         if atom not in used:
@@ -59,20 +59,23 @@ def _freeze_unread(solution: Solution, carried: Mapping[Dim, Sequence[tuple[str,
 
 
 def _freeze_rebuilt(solution: Solution, trace: Trace, module: nn.Module) -> None:
-    """A model that rebuilds itself from its config computes such buffers anew (rotary frequencies): they must stay.
+    """A model that rebuilds itself from its config computes such buffers anew: they must stay.
 
-    Applies where the class has `from_pretrained`; any other model is rebuilt by its own factory and cut again.
+    Applies where the class has `from_pretrained`; any other model is rebuilt by its own factory and cut
+    again.
     """
     if not hasattr(type(module), "from_pretrained"):
         return
-    kept = set(module.state_dict(keep_vars=True))
+    kept = {*module.state_dict(keep_vars=True), *dict(module.named_parameters(remove_duplicate=False))}
     for node in trace.graph.nodes:
         name = trace.state.get(node.name) if node.op == "placeholder" else None
-        if name is None or name in kept or name in dict(module.named_parameters(remove_duplicate=False)):
+        if name is None or name in kept:
             continue
         for dim in solution.values[node] or ():
             assert isinstance(dim, int)
-            solution.space.freeze(dim, f"carried by `{name}`, which the model computes anew when it is loaded")
+            solution.space.freeze(
+                dim, f"carried by `{name}`, which the model computes anew when it is loaded"
+            )
 
 
 def _freeze_following(solution: Solution) -> None:
@@ -81,5 +84,5 @@ def _freeze_following(solution: Solution) -> None:
     frozen = set(space.frozen())
     for op in solution.ops.values():
         for dim, other in op.following:
-            if frozen.issuperset(leaves(space, other)):
+            if frozen.issuperset(solution.atoms(other)):
                 space.freeze(dim, "padding of a frozen axis")

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from penjing.axes import Dim, leaves, size_at
+from penjing.axes import Dim, size_at
 from penjing.errors import PenjingError
 from penjing.network.arguments import operator_name
 from penjing.network.axis import Axis, count_parameters, covered, find_axes, finite
@@ -74,7 +74,7 @@ class Network:
                 self._names[atom]
                 for dims in [*inputs.values(), *outputs]
                 for dim in dims
-                for atom in leaves(self.solution.space, dim)
+                for atom in self.solution.atoms(dim)
                 if atom in self._names
             }
             free = frozenset(name for name in touched if self._by_name[name].frozen is None)
@@ -100,7 +100,9 @@ class Network:
         by_name = {branch.name: branch for branch in self.branches}
         if name not in by_name:
             near = get_close_matches(name, by_name, n=3, cutoff=0)
-            raise PenjingError("PJ208", f"there is no branch `{name}`", tries=[f"`{other}`" for other in near])
+            raise PenjingError(
+                "PJ208", f"there is no branch `{name}`", tries=[f"`{other}`" for other in near]
+            )
         return by_name[name]
 
     @property
@@ -114,7 +116,7 @@ class Network:
         found: dict[tuple[str, ...], None] = {}
         for op in self.solution.ops.values():
             for group in op.balanced:
-                parts = [leaves(self.solution.space, dim) for dim in group]
+                parts = [self.solution.atoms(dim) for dim in group]
                 if len({len(part) for part in parts}) > 1:
                     continue
                 for column in zip(*parts, strict=True):
@@ -123,7 +125,7 @@ class Network:
                         found[tuple(name for name in names if name)] = None
         return tuple(found)
 
-    # -- sizes ----------------------------------------------------------------------------------------------------
+    # -- sizes -----------------------------------------------------------------------------------------------
 
     @property
     def parameters(self) -> int:
@@ -148,7 +150,10 @@ class Network:
         """Elements of all parameters when each axis in `counts` keeps that many units."""
         import math
 
-        return sum(math.prod(self.shape_at(self.tensors[name], counts)) for name in self._own_parameters) + self._untraced
+        return (
+            sum(math.prod(self.shape_at(self.tensors[name], counts)) for name in self._own_parameters)
+            + self._untraced
+        )
 
     def shape_at(self, dims: Dims, counts: Mapping[str, int]) -> Shape:
         """Sizes of `dims` when each axis in `counts` keeps that many units."""
@@ -157,9 +162,11 @@ class Network:
 
     def atoms_kept(self, kept: Mapping[str, Any]) -> dict[Dim, Any]:
         """The same mapping keyed by the atoms of the algebra instead of axis names."""
-        return {self.solution.space.root(self._atoms[self.axis(name).name]): value for name, value in kept.items()}
+        return {
+            self.solution.space.root(self._atoms[self.axis(name).name]): value for name, value in kept.items()
+        }
 
-    # -- inside ---------------------------------------------------------------------------------------------------
+    # -- inside ----------------------------------------------------------------------------------------------
 
     @cached_property
     def _own_parameters(self) -> tuple[str, ...]:
@@ -181,7 +188,9 @@ class Network:
 
         value = self.solution.values.get(node)
         outputs = value if isinstance(value, list) else [value]
-        return Op(operator_name(node.target), node, bind(node), outputs, self.solution.values.get, lambda _: None)
+        return Op(
+            operator_name(node.target), node, bind(node), outputs, self.solution.values.get, lambda _: None
+        )
 
     def __str__(self) -> str:
         """Operators, parameters, macs, axes, frozen ones and why."""
@@ -199,8 +208,8 @@ def trace(model: nn.Module, example_inputs: Any, *, rules: Mapping[str, Rule] = 
         rules: operator name -> rule; `{**penjing.network.RULES, ...}` adds your own.
 
     Raises:
-        PenjingError: PJ101 or PJ102, the inputs do not fit; PJ103, the model cannot be traced; PJ104, weights that
-            are NaN or infinite.
+        PenjingError: PJ101 or PJ102, the inputs do not fit; PJ103, the model cannot be traced; PJ104, weights
+            that are NaN or infinite.
     """
     call = Call.of(model, example_inputs)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from penjing.axes import Dim, Space, TieError
+from penjing.axes import Dim, Space, TieError, leaves
 from penjing.network.arguments import bind, operator_name
 from penjing.network.constants import Constants
 from penjing.network.op import Dims, Op, Rule
@@ -28,7 +28,8 @@ class Solution:
     Attributes:
         space: where the dimensions live.
         values: graph node -> dimensions of its tensor (a list of them for several outputs).
-        ops: graph node -> the operator as its rule left it; without those that are opaque or have nothing to say.
+        ops: graph node -> the operator as its rule left it; without those that are opaque or have nothing to
+            say.
         opaque: graph node -> why its axes are frozen.
         dependent: graph nodes that depend on the user's inputs.
     """
@@ -38,6 +39,11 @@ class Solution:
     ops: dict[fx.Node, Op] = field(default_factory=dict)
     opaque: dict[fx.Node, str] = field(default_factory=dict)
     dependent: set[fx.Node] = field(default_factory=set)
+    _atoms: dict[Dim, tuple[Dim, ...]] = field(default_factory=dict)
+
+    def atoms(self, dim: Dim) -> tuple[Dim, ...]:
+        """The distinct atoms of `dim`, now that nothing will be tied any more."""
+        return leaves(self.space, dim, self._atoms)
 
 
 def solve(trace: Trace, rules: Mapping[str, Rule], module: torch.nn.Module, *, ends: bool = True) -> Solution:
@@ -113,10 +119,11 @@ def _tie_shared(solution: Solution, trace: Trace, module: torch.nn.Module) -> No
     """One tensor under several names has one set of dimensions."""
     first: dict[int, Dims] = {}
     by_name = {node.name: node for node in trace.graph.nodes if node.op == "placeholder"}
+    tensors = tensors_of(module)
     for holder, name in trace.state.items():
         dims = solution.values[by_name[holder]]
         assert isinstance(dims, tuple)
-        tensor = tensor_named(module, name)
+        tensor = tensors[name]
         for one, other in zip(dims, first.setdefault(id(tensor), dims), strict=True):
             solution.space.tie(one, other)
 
@@ -149,9 +156,15 @@ def _leaf_names(trace: Trace) -> list[str]:
     ]
 
 
+def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer by each of its dotted names."""
+    found: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    found.update(module.named_buffers(remove_duplicate=False))
+    return found
+
+
 def tensor_named(module: torch.nn.Module, name: str) -> torch.Tensor:
     """The parameter, buffer or plain tensor attribute at the dotted `name`."""
     path, _, attribute = name.rpartition(".")
     found: torch.Tensor = getattr(module.get_submodule(path), attribute)
     return found
-
