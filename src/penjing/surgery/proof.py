@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from penjing.errors import PenjingError
 from penjing.network import Call, Network
 from penjing.network.outputs import flatten
+from penjing.surgery.grouped import grouped_mm
 from penjing.surgery.masked import run_masked
 from penjing.surgery.selection import Selection
 
@@ -61,6 +62,8 @@ class Exact(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Widens requested types; random numbers become one fixed number, whatever their shape."""
         args, kwargs = pytree.tree_map(_widen, (args, kwargs or {}))
+        if func is torch.ops.aten._grouped_mm.default and args[0].dtype is torch.float64:
+            return grouped_mm(*args, **kwargs)
         result = func(*args, **kwargs)
         if func._schema.name.removeprefix("aten::") in _RANDOM and isinstance(result, torch.Tensor):
             return result.fill_(0.3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penjing.axes import Space
-from penjing.network.op import Dims, Op
+from penjing.network.op import Op
 from penjing.network.rules import ties
 
 
@@ -27,7 +27,7 @@ def pdist(op: Op, axes: Space) -> None:
 def cosine_similarity(op: Op, axes: Space) -> None:
     """cosine_similarity(x[*a k *b], y[*a k *b], dim) -> z[*a *b], broadcast; linalg_vecdot alike"""
     x, y = op.inputs()
-    whole = _broadcast(axes, x, y)
+    whole = ties.merged(axes, x, y)
     place = ties.place_of(op, whole)
     ties.broadcast(axes, ties.without(whole, place), op.output)
     op.contracts = True
@@ -36,21 +36,13 @@ def cosine_similarity(op: Op, axes: Space) -> None:
 def pairwise_distance(op: Op, axes: Space) -> None:
     """pairwise_distance(x[*b k], y[*b k], eps) -> d[*b]: eps is added to every difference that is left"""
     x, y = op.inputs()
-    whole = _broadcast(axes, x, y)
+    whole = ties.merged(axes, x, y)
     ties.broadcast(axes, whole[:-1], op.output[:-1] if op.value("keepdim") else op.output)
     op.normalises = True
 
 
 def dist(op: Op, axes: Space) -> None:
     """dist(x[*b], y[*b]) -> d: over all that is left"""
-    _broadcast(axes, *op.inputs())
+    x, y = op.inputs()
+    ties.merged(axes, x, y)
     op.normalises = True
-
-
-def _broadcast(axes: Space, x: Dims, y: Dims) -> Dims:
-    """The dimensions of both, laid over each other: of each pair the one that is not stretched."""
-    short, long = sorted((x, y), key=len)
-    ties.broadcast(axes, short, long)
-    lead = len(long) - len(short)
-    pairs = zip(short, long[lead:], strict=True)
-    return (*long[:lead], *(one if axes.size(other) == 1 else other for one, other in pairs))

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from penjing.axes import Space
-from penjing.network.op import Op
+from penjing.network.op import Dims, Op
 from penjing.network.rules import ties
 from penjing.network.rules.indexing import BY_VALUE
 
 
 def elementwise(op: Op, axes: Space) -> None:
     """loss(x[*b], target[*b], ..., reduction) -> y[*b], or y for all"""
-    whole = max([*op.inputs(), op.output], key=len)
-    for dims in [*op.inputs(), op.output]:
-        ties.broadcast(axes, dims, whole)
+    whole: Dims = ()
+    for dims in op.inputs():
+        whole = ties.merged(axes, whole, dims)
+    if op.value("reduction") == 0:
+        ties.same(axes, whole, op.output)
     op.normalises = bool(op.value("reduction"))
 
 
 def vectors(op: Op, axes: Space) -> None:
     """loss(x[*b k], y[*b k], z[*b k] or target[*b], ..., reduction) -> d[*b], or d for all"""
-    whole = max(op.inputs(), key=len)
-    for dims in op.inputs():
-        ties.broadcast(axes, dims, whole if len(dims) == len(whole) else whole[:-1])
+    x, y, other = op.inputs()
+    whole = ties.merged(axes, x, y)
+    if len(other) == len(whole):
+        whole = ties.merged(axes, whole, other)
+    else:
+        ties.broadcast(axes, other, whole[:-1])
     if op.output:
         ties.same(axes, op.output, whole[:-1])
     op.normalises = True

@@ -21,6 +21,18 @@ def broadcast(axes: Space, dims: Sequence[Dim], output: Sequence[Dim]) -> None:
             axes.tie(before, after)
 
 
+def merged(axes: Space, left: Dims, right: Dims) -> Dims:
+    """The dimensions of two tensors broadcast over each other: of each pair the one that is not stretched."""
+    short, long = sorted((left, right), key=len)
+    lead = len(long) - len(short)
+    found = list(long[:lead])
+    for one, other in zip(short, long[lead:], strict=True):
+        if axes.size(one) != 1 and axes.size(other) != 1:
+            axes.tie(one, other)
+        found.append(other if axes.size(one) == 1 else one)
+    return tuple(found)
+
+
 def others(axes: Space, left: Sequence[Dim], right: Sequence[Dim], *places: int) -> None:
     """Ties two equally long sequences one by one, but not at `places`."""
     for at, (one, other) in enumerate(zip(left, right, strict=True)):
