@@ -63,6 +63,8 @@ def _copy(module: fx.GraphModule, graph: fx.Graph, values: dict[fx.Node, Any]) -
             raise NotImplementedError(f"`{node.target.name()}` holds graphs of its own")
         else:
             values[node] = graph.node_copy(node, lambda n: values[n])
+            if node.op == "placeholder":  # fx renames what is called like a builtin, such as `input`
+                values[node].name = node.name
     raise AssertionError(f"a graph without an output; modules {modules}")
 
 
