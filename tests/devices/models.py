@@ -29,6 +29,17 @@ class Residual(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Chain(nn.Module):
+    """One layer after the other."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
 def residual(counts: Mapping[str, int] | None = None) -> Residual:
     """The residual network at the given widths, seeded."""
     torch.manual_seed(0)
