@@ -1,0 +1,259 @@
+"""The allocator: how many units every axis keeps, so that the most worth stays within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from penjing.errors import PenjingError
+from penjing.network import Network
+from penjing.plan.choices import FLOOR, MOST_LEVELS, Choice, Steps, Wishes, choices, chosen, step_of
+from penjing.plan.costs import Cost
+from penjing.plan.frontier import Frontier
+from penjing.plan.plan import Plan
+from penjing.plan.point import Point, Problem
+
+GAP = 1.04
+"""Steps are halved until neighbouring choices of the frontier cost at most this many times each other.
+
+Coarser, and more of a budget might have to be left unused: a small network has few widths that are
+multiples of 16.
+"""
+
+
+MANY = 30
+"""So many choices combine to any cost: gaps are not looked for."""
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A plan and what the cost functions say of it.
+
+    Attributes:
+        plan: the kept units.
+        worth: the share of all worth that they hold.
+        costs: by quantity, of every cost that the allocator knows.
+        limits: what they had to stay within.
+    """
+
+    plan: Plan
+    worth: float
+    costs: dict[str, float]
+    limits: dict[str, float]
+
+
+class Allocator:
+    """Allocations of one network for any number of limits; what limits have in common is worked out once."""
+
+    def __init__(
+        self,
+        net: Network,
+        scores: Mapping[str, Tensor],
+        costs: Mapping[str, Cost],
+        *,
+        steps: Steps = 1,
+        floor: float = FLOOR,
+        share: float | None = None,
+        keep: Sequence[str] = (),
+        only: Sequence[str] | None = None,
+        exact: Mapping[str, int | float] | None = None,
+    ) -> None:
+        """Works out what there is to choose.
+
+        Args:
+            net: the network.
+            scores: from `criteria.score`: axis name -> worth of each unit.
+            costs: by quantity.
+            steps: widths are multiples of it, one number for all or by axis name; what a device is quick
+                at. The whole axis is always a choice, and below one step so are its halves.
+            floor: every axis keeps at least this share of its units, and at least one.
+            share: every axis keeps at most this share.
+            keep: name patterns (`fnmatch`) of axes to leave whole.
+            only: name patterns of the axes that may be cut; None for all.
+            exact: axis name -> units to keep: an int is a count, a float a share. No step and no floor
+            applies.
+
+        Raises:
+            PenjingError: PJ505, a pattern matches nothing; PJ506, an exact number that cannot be; PJ508,
+                wishes that contradict each other; PJ201, an exact number for an axis that does not exist.
+        """
+        missing = [axis.name for axis in net.prunable if axis.name not in scores]
+        assert not missing, f"no scores for {missing}"
+        self._net, self._scores, self._steps = net, scores, steps
+        self._wishes = Wishes(keep, only, exact, share, floor)
+        self._costs = dict(costs)
+        self._problem = self._with_steps(1)
+        self._full = tuple(len(choice.levels) - 1 for choice in self._problem.choices)
+        self._total = sum(float(scores[axis.name].sum()) for axis in net.prunable)
+        self._frontiers: dict[tuple[tuple[str, float], ...], Frontier] = {}
+
+    def allocate(self, limits: Mapping[str, float]) -> Allocation:
+        """The most valuable plan found whose costs are all within `limits`.
+
+        Where nothing has to be cut for that, nothing is, besides what was asked for by hand. Under one
+        limit, and under several in the same proportion, a larger budget never keeps less worth.
+
+        Args:
+            limits: by quantity, in the units of its cost; may be empty.
+
+        Raises:
+            PenjingError: PJ503, no choice is within the limits; PJ507, a limit on what no cost function
+            tells.
+        """
+        problem = self._problem
+        for quantity in limits:
+            if quantity not in problem.costs:
+                raise PenjingError(
+                    "PJ507",
+                    f"cannot plan for a budget of {quantity}",
+                    because=f"costs are known of {', '.join(problem.costs) or 'nothing'} only",
+                )
+        full = problem.totals(self._full)
+        if all(full[quantity] <= limit for quantity, limit in limits.items()):
+            return self._allocation(problem, self._full, limits)
+        frontier = self._frontier(limits)
+        found = frontier.best(limits)
+        if found is None:
+            raise self._impossible(frontier, limits)
+        return self._allocation(frontier.problem, found.at, limits)
+
+    def _with_steps(self, parts: int) -> Problem:
+        """The choices at steps divided by `parts`, with every cost."""
+
+        def steps(name: str) -> int:
+            return max(1, step_of(self._steps, name) // parts)
+
+        found = choices(self._net, self._scores, steps, self._wishes, most=MOST_LEVELS * parts)
+        return Problem(found, self._costs)
+
+    def _frontier(self, limits: Mapping[str, float]) -> Frontier:
+        """The frontier in the direction of these limits, at steps so fine that it has no wide gaps."""
+        top = max(limits.values())
+        direction = tuple(
+            sorted((quantity, float(f"{limit / top:.9e}")) for quantity, limit in limits.items())
+        )
+        if direction not in self._frontiers:
+            self._frontiers[direction] = self._fine_enough(dict(direction))
+        return self._frontiers[direction]
+
+    def _fine_enough(self, direction: Mapping[str, float]) -> Frontier:
+        bounded = {quantity: self._costs[quantity] for quantity in direction}
+        frontier = Frontier(Problem(self._problem.choices, bounded), direction)
+        for parts in (2, 4, 8, 16):
+            if len(frontier.problem.choices) > MANY or frontier.gap() <= GAP:
+                break
+            finer = self._with_steps(parts).choices
+            if all(a.levels == b.levels for a, b in zip(finer, frontier.problem.choices, strict=True)):
+                break
+            frontier = Frontier(Problem(finer, bounded), direction)
+        return frontier
+
+    def _allocation(self, problem: Problem, at: Sequence[int], limits: Mapping[str, float]) -> Allocation:
+        kept, sizes = {}, {}
+        for choice, level in zip(problem.choices, at, strict=True):
+            for name in choice.axes:
+                size = self._net.axis(name).size
+                if choice.levels[level] < size:
+                    kept[name] = chosen(self._scores[name], choice.levels[level])
+                    sizes[name] = size
+        counts, worth = problem.counts(at), problem.worth(at)
+        return Allocation(
+            Plan(kept=kept, sizes=sizes),
+            worth / self._total if self._total else 1.0,
+            {quantity: cost.total(counts) for quantity, cost in self._costs.items()},
+            dict(limits),
+        )
+
+    def _impossible(self, frontier: Frontier, limits: Mapping[str, float]) -> PenjingError:
+        """Says which limit cannot be met, what can, and which axis stands in the way."""
+        point = Point(frontier.problem, frontier.smallest().at)
+        quantity = max(limits, key=lambda q: point.totals[q] / limits[q])
+        smallest, limit = point.totals[quantity], limits[quantity]
+        name, saving, why = self._binding(quantity, point)
+        because = (
+            f"`{name}` binds: {why}" if saving > 0 else "what is left depends on no axis that may be cut"
+        )
+        return PenjingError(
+            "PJ503",
+            f"{quantity} {limit:.6g} cannot be met: the smallest reachable is {smallest:.6g}",
+            because=because,
+            path=", ".join(dict.fromkeys(m.tensor for m in self._net.axis(name).members[:4]))
+            if saving > 0
+            else "",
+            tries=[
+                f"a budget of {smallest:.6g} or more",
+                *(
+                    [f"let `{name}` go further: a smaller floor= than {self._wishes.floor:g}"]
+                    if "floor" in why
+                    else []
+                ),
+                *([f"let `{name}` be cut: change keep= or only="] if "kept whole" in why else []),
+            ],
+        )
+
+    def _binding(self, quantity: str, point: Point) -> tuple[str, float, str]:
+        """The axis that would save most if a single unit of it stayed; the saving; why more of them do."""
+        best = ("", 0.0, "")
+        for choice in point.problem.choices:
+            count = point.counts[choice.axes[0]]
+            line = self._costs[quantity].line(choice.axes, (1, count), point.counts)
+            saving = float(line[1] - line[0])
+            if saving > best[1]:
+                best = (choice.axes[0], saving, self._why(choice, count))
+        return best
+
+    def _why(self, choice: Choice, count: int) -> str:
+        size = self._net.axis(choice.axes[0]).size
+        why = choice.stuck or f"its floor (a share of {self._wishes.floor:g})"
+        return f"it keeps {count} of {size} units, {why}"
+
+
+def allocate(
+    net: Network,
+    scores: Mapping[str, Tensor],
+    limits: Mapping[str, float],
+    costs: Mapping[str, Cost],
+    *,
+    steps: Steps = 1,
+    floor: float = FLOOR,
+    share: float | None = None,
+    keep: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    exact: Mapping[str, int | float] | None = None,
+) -> Allocation:
+    """The most valuable plan found whose costs are all within `limits`: `Allocator(...).allocate(limits)`."""
+    allocator = Allocator(
+        net, scores, costs, steps=steps, floor=floor, share=share, keep=keep, only=only, exact=exact
+    )
+    return allocator.allocate(limits)
+
+
+def uniform(
+    net: Network,
+    scores: Mapping[str, Tensor],
+    share: float,
+    *,
+    costs: Mapping[str, Cost] | None = None,
+    keep: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    exact: Mapping[str, int | float] | None = None,
+) -> Allocation:
+    """That share of every axis that may be cut, alike; which units, scores say.
+
+    Args:
+        net: the network.
+        scores: axis name -> worth of each unit.
+        share: above 0; of each axis the nearest number of units stays, at least one.
+        costs: what to work out for the allocation, by quantity.
+        keep: name patterns of axes to leave whole.
+        only: name patterns of the axes that may be cut; None for all.
+        exact: axis name -> units to keep instead: an int is a count, a float a share.
+
+    Raises:
+        PenjingError: as `Allocator`.
+    """
+    return Allocator(
+        net, scores, costs or {}, share=min(share, 1.0), keep=keep, only=only, exact=exact
+    ).allocate({})

@@ -1,0 +1,276 @@
+"""What a choice of widths costs, in a form that a search can ask thousands of times a second."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penjing.network import Network, Operator
+
+Counts = Mapping[str, int]
+"""Axis name -> kept units; axes that are not named keep all."""
+
+Axes = tuple[str, ...]
+"""Names of axes that keep equal numbers of units."""
+
+Levels = tuple[int, ...]
+"""Numbers of units to choose from."""
+
+Line = NDArray[np.float64]
+"""A cost at each level of one choice."""
+
+
+class Cost(ABC):
+    """A cost that a budget bounds, of every choice of widths."""
+
+    @abstractmethod
+    def total(self, counts: Counts) -> float:
+        """The cost of a whole choice."""
+
+    @abstractmethod
+    def line(self, axes: Axes, levels: Levels, counts: Counts) -> Line:
+        """The cost when all of `axes` keep each of `levels`, everything else as in `counts`.
+
+        Up to a constant: only differences inside one line mean something.
+        """
+
+    @abstractmethod
+    def neighbours(self, axis: str) -> frozenset[str]:
+        """Axes whose lines change with the width of `axis`; it may be among them."""
+
+    def shift(self, axes: Axes, levels: Levels, counts: Counts, *, moved: Axes, width: int) -> Line | None:
+        """What is to be added to the line of `axes` when all of `moved` go from `counts` to `width`.
+
+        Up to a constant, too. None, as here, where that is no easier to say than the whole line.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of a cost.
+
+    Attributes:
+        axes: names of all axes that it depends on.
+        value: its cost.
+        vectorised: whether `value` takes arrays for widths, and gives one of their shape.
+    """
+
+    axes: frozenset[str]
+    value: Callable[[Mapping[str, Any]], Any]
+    vectorised: bool = False
+
+
+@final
+class Summed(Cost):
+    """A sum of terms, each of which depends on few axes.
+
+    Those that depend on the same axes are asked, and remembered, together.
+    """
+
+    def __init__(self, terms: Iterable[Term], *, constant: float = 0.0) -> None:
+        """Sorts the terms by the axes that they depend on.
+
+        Args:
+            terms: all of them; those that depend on no axis are evaluated once.
+            constant: what is to be added.
+        """
+        grouped: dict[frozenset[str], list[Term]] = defaultdict(list)
+        for term in terms:
+            grouped[term.axes].append(term)
+        self._constant = constant + sum(float(term.value({})) for term in grouped.pop(frozenset(), ()))
+        self._groups = [(tuple(sorted(axes)), terms) for axes, terms in grouped.items()]
+        self._of: dict[str, list[int]] = defaultdict(list)
+        for number, (axes, _) in enumerate(self._groups):
+            for axis in axes:
+                self._of[axis].append(number)
+        self._values: dict[tuple[int, ...], float] = {}
+        self._lines: dict[tuple[int, ...], Line] = {}
+        self._choices: dict[Axes, list[tuple[int, Levels]]] = defaultdict(list)
+        self._shared: dict[tuple[Axes, Axes], list[int]] = {}
+
+    def total(self, counts: Counts) -> float:
+        """The sum at `counts`."""
+        return self._constant + sum(self._at(number, counts) for number in range(len(self._groups)))
+
+    def line(self, axes: Axes, levels: Levels, counts: Counts) -> Line:
+        """The sum of those terms that depend on `axes`."""
+        return self._sum(self._touching(axes, axes), axes, levels, counts)
+
+    def shift(self, axes: Axes, levels: Levels, counts: Counts, *, moved: Axes, width: int) -> Line | None:
+        """The difference in those terms that depend on both."""
+        groups = self._touching(axes, moved)
+        after = {**counts, **dict.fromkeys(moved, width)}
+        return self._sum(groups, axes, levels, after) - self._sum(groups, axes, levels, counts)
+
+    def neighbours(self, axis: str) -> frozenset[str]:
+        """Axes that share a term with it."""
+        return frozenset(name for number in self._of.get(axis, ()) for name in self._groups[number][0])
+
+    def _touching(self, one: Axes, other: Axes) -> list[int]:
+        """The groups of terms that depend on some axis of each."""
+        if (one, other) not in self._shared:
+            first = dict.fromkeys(number for axis in one for number in self._of.get(axis, ()))
+            second = {number for axis in other for number in self._of.get(axis, ())}
+            self._shared[one, other] = [number for number in first if number in second]
+        return self._shared[one, other]
+
+    def _at(self, number: int, counts: Counts) -> float:
+        axes, terms = self._groups[number]
+        key = (number, *[counts.get(name, -1) for name in axes])
+        if key not in self._values:
+            mine = {name: counts[name] for name in axes if name in counts}
+            self._values[key] = sum(float(term.value(mine)) for term in terms)
+        return self._values[key]
+
+    def _sum(self, groups: Sequence[int], axes: Axes, levels: Levels, counts: Counts) -> Line:
+        choice = self._number(axes, levels)
+        found = np.zeros(len(levels))
+        for number in groups:
+            key = (choice, number, *[counts.get(n, -1) for n in self._groups[number][0] if n not in axes])
+            line = self._lines.get(key)
+            if line is None:
+                line = self._lines[key] = self._along(number, axes, levels, counts)
+            found += line
+        return found
+
+    def _number(self, axes: Axes, levels: Levels) -> int:
+        """A number for each choice that is asked about; looking at `levels` itself would take too long."""
+        known = self._choices[axes]
+        for number, seen in known:
+            if seen is levels:
+                return number
+        known.append((sum(map(len, self._choices.values())), levels))
+        return known[-1][0]
+
+    def _along(self, number: int, axes: Axes, levels: Levels, counts: Counts) -> Line:
+        names, terms = self._groups[number]
+        mine = {name: counts[name] for name in names if name in counts}
+        moving = [name for name in axes if name in names]
+        widths = np.asarray(levels, dtype=np.int64)
+        found = np.zeros(len(levels))
+        for term in terms:
+            if term.vectorised:
+                found += term.value({**mine, **dict.fromkeys(moving, widths)})
+            else:
+                found += [term.value({**mine, **dict.fromkeys(moving, level)}) for level in levels]
+        return found
+
+
+@final
+class Affine(Cost):
+    """Another cost times a slope, plus an offset: the bytes of a file, from its parameters."""
+
+    def __init__(self, inner: Cost, *, slope: float = 1.0, offset: float = 0.0) -> None:
+        """Takes the three as they are."""
+        self._inner, self._slope, self._offset = inner, slope, offset
+
+    def total(self, counts: Counts) -> float:
+        """The cost of a whole choice."""
+        return self._offset + self._slope * self._inner.total(counts)
+
+    def line(self, axes: Axes, levels: Levels, counts: Counts) -> Line:
+        """The other's, times the slope."""
+        return self._slope * self._inner.line(axes, levels, counts)
+
+    def shift(self, axes: Axes, levels: Levels, counts: Counts, *, moved: Axes, width: int) -> Line | None:
+        """The other's, times the slope."""
+        found = self._inner.shift(axes, levels, counts, moved=moved, width=width)
+        return None if found is None else self._slope * found
+
+    def neighbours(self, axis: str) -> frozenset[str]:
+        """Those of the other cost."""
+        return self._inner.neighbours(axis)
+
+
+@final
+class Plain(Cost):
+    """Any function of the widths.
+
+    It is asked anew for every level of every axis: fit for small networks, or for quick functions.
+    """
+
+    def __init__(self, function: Callable[[Counts], float], *, axes: Iterable[str]) -> None:
+        """Takes the function as it is.
+
+        Args:
+            function: counts -> cost.
+            axes: all that it may depend on.
+        """
+        self._function = function
+        self._axes = frozenset(axes)
+
+    def total(self, counts: Counts) -> float:
+        """The function's value."""
+        return float(self._function(counts))
+
+    def line(self, axes: Axes, levels: Levels, counts: Counts) -> Line:
+        """The function's values."""
+        return np.array([self._function({**counts, **dict.fromkeys(axes, n)}) for n in levels], dtype=float)
+
+    def neighbours(self, axis: str) -> frozenset[str]:
+        """Every axis."""
+        return self._axes
+
+
+def macs(net: Network) -> Summed:
+    """Multiply-accumulate operations: `net.macs_at`, by operator."""
+    return Summed(
+        Term(operator.axes, operator.macs_at, vectorised=_is_polynomial(operator))
+        for operator in net.operators
+        if operator.macs_at({})
+    )
+
+
+def parameters(net: Network) -> Summed:
+    """Elements of all parameters: `net.parameters_at`, by tensor."""
+    carried: dict[str, set[str]] = defaultdict(set)
+    for axis in net.prunable:
+        for member in axis.members:
+            carried[member.tensor].add(axis.name)
+    seen: set[int] = set()
+    terms = []
+    for name, tensor in net.model.named_parameters(remove_duplicate=False):
+        if name in net.tensors and id(tensor) not in seen:
+            seen.add(id(tensor))
+            terms.append(Term(frozenset(carried[name]), _elements(net, name), vectorised=True))
+    rest = sum(tensor.numel() for tensor in net.model.parameters() if id(tensor) not in seen)
+    return Summed(terms, constant=float(rest))
+
+
+def operators(net: Network, value: Callable[[Operator, Counts], float]) -> Summed:
+    """Any cost that is a sum over operators.
+
+    Args:
+        net: the network.
+        value: (operator, counts) -> its cost.
+    """
+
+    def of(operator: Operator) -> Callable[[Counts], float]:
+        return lambda counts: value(operator, counts)
+
+    return Summed(Term(operator.axes, of(operator)) for operator in net.operators)
+
+
+def _elements(net: Network, name: str) -> Callable[[Mapping[str, Any]], Any]:
+    dims = net.tensors[name]
+    # Sizes are sums and products of widths, so that widths may be arrays.
+    return lambda counts: _product(net.shape_at(dims, counts))
+
+
+def _product(sizes: Iterable[Any]) -> Any:
+    found: Any = 1
+    for size in sizes:
+        found = found * size
+    return found
+
+
+def _is_polynomial(operator: Operator) -> bool:
+    """Whether its formula only adds and multiplies, so that widths may be arrays; einsum's compares sizes."""
+    return not operator.target.startswith("aten.einsum")
