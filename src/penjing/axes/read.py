@@ -116,6 +116,25 @@ def indices(
     return list(compress(range(space.size(dim)), mask(space, dim, kept, memo)))
 
 
+def ways(space: Space, dim: Dim, memo: dict[Dim, dict[Dim, int]] | None = None) -> dict[Dim, int]:
+    """In how many ways each atom takes part in `dim`: as many as `units` gives labels for it.
+
+    Atoms come in order of first occurrence, as `leaves` gives them.
+    """
+
+    def added(parts: Sequence[dict[Dim, int]]) -> dict[Dim, int]:
+        return {atom: sum(part.get(atom, 0) for part in parts) for part in parts for atom in part}
+
+    def largest(parts: Sequence[dict[Dim, int]]) -> dict[Dim, int]:
+        found: dict[Dim, int] = {}
+        for part in parts:
+            for atom, count in part.items():
+                found[atom] = max(found.get(atom, 0), count)
+        return found
+
+    return fold(space, dim, lambda at: {at: 1}, added, largest, memo)
+
+
 def units(space: Space, dim: Dim, atom: Dim, memo: Shared | None = None) -> list[Labels]:
     """Which index of `atom` each index of `dim` belongs to; -1 for none.
 

@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from penjing.axes import Dim, units
-from penjing.axes.read import Shared
+from penjing.axes import Dim, Space, units
+from penjing.axes.read import Shared, ways
 from penjing.network.freeze import frozen_atoms
 from penjing.network.op import Dims
 from penjing.network.solve import Solution, tensor_named, tensors_of
 from penjing.network.trace import Trace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Member:
     """One dimension of one tensor that carries an axis.
 
     Attributes:
         tensor: the tensor's dotted name in the module.
         dim: which dimension of it.
-        units: for every index along `dim`, the unit that it belongs to, or -1.
+        units: for every index along `dim`, the unit that it belongs to, or -1; read off the algebra when it
+            is first asked for, since a network has many more members than anybody looks at.
     """
 
     tensor: str
     dim: int
-    units: tuple[int, ...]
+    _read: Callable[[], tuple[int, ...]]
+
+    @cached_property
+    def units(self) -> tuple[int, ...]:  # noqa: D102 - said above
+        return self._read()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Member) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash((self.tensor, self.dim))
+
+    def __repr__(self) -> str:
+        return f"Member(tensor={self.tensor!r}, dim={self.dim}, units={self.units})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process needs no algebra."""
+        return {"tensor": self.tensor, "dim": self.dim, "units": self.units}
+
+    def _all(self) -> tuple[str, int, tuple[int, ...]]:
+        return self.tensor, self.dim, self.units
 
 
 @dataclass(frozen=True)
@@ -58,10 +81,11 @@ def find_axes(solution: Solution, trace: Trace, module: nn.Module) -> tuple[dict
     tensors = named_dims(solution, trace, module, held)
     trained = {name for name in tensors if isinstance(held.get(name), nn.Parameter)}
     carried: dict[Dim, list[tuple[str, int]]] = defaultdict(list)
+    memo: dict[Dim, dict[Dim, int]] = {}
     for name in _in_order_of_use(trace, tensors):
         for place, dim in enumerate(tensors[name]):
-            for atom in solution.atoms(dim):
-                carried[atom].append((name, place))
+            for atom, count in ways(solution.space, dim, memo).items():
+                carried[atom] += [(name, place)] * count
     carried = {atom: places for atom, places in carried.items() if any(name in trained for name, _ in places)}
     reasons = frozen_atoms(solution, trace, module, carried)
     names = _names(solution, carried, tensors, trained)
@@ -69,12 +93,16 @@ def find_axes(solution: Solution, trace: Trace, module: nn.Module) -> tuple[dict
     shared: Shared = {}
     for atom, places in sorted(carried.items(), key=lambda item: item[0] in reasons):
         members = tuple(
-            Member(name, place, labels)
-            for name, place in places
-            for labels in units(solution.space, tensors[name][place], atom, shared)
+            Member(name, place, partial(_labels, solution.space, tensors[name][place], atom, way, shared))
+            for (name, place), times in Counter(places).items()
+            for way in range(times)
         )
         found[atom] = Axis(names[atom], solution.space.size(atom), members, reasons.get(atom))
     return found, tensors
+
+
+def _labels(space: Space, dim: Dim, atom: Dim, way: int, shared: Shared) -> tuple[int, ...]:
+    return units(space, dim, atom, shared)[way]
 
 
 def named_dims(
