@@ -16,7 +16,8 @@ from tests.zoo.entry import Inputs
 def run_onnx(model: nn.Module, inputs: Inputs, path: Path) -> list[Tensor]:
     """Exports, loads and runs on `inputs`; the outputs flattened."""
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
-    with warnings.catch_warnings(action="ignore"):  # the exporter's, of its own deprecated parts
+    # The exporter warns of its own deprecated parts, and stumbles over attention where gradients are on.
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         program = torch.onnx.export(model, args, kwargs=kwargs, dynamo=True, verbose=False)
     assert program is not None
     program.save(str(path))

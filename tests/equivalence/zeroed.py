@@ -23,6 +23,8 @@ READ_ACROSS = {
     ("yolo", "detect.cv2"): "the box distribution is a softmax over its bins",
     ("vit_registers", "prefix"): "tokens attend to the registers: a softmax over them",
     ("einsum_attention", "attn2.to_qkv"): "linear attention: elu(0) + 1 is not zero",
+    ("standardised", "conv1"): "every filter is standardised over its input channels",
+    ("capsules", "w:in2"): "routing is a softmax over the classes",
     ("transformer_decoder", "pool.in_proj"): "attention weights are returned as their mean over the heads",
 }
 """(model, part of an axis's name) -> what reads across the units of that axis, besides weights and norms."""
@@ -49,7 +51,8 @@ def is_normed_over(net: Network, axis: Axis) -> bool:
     """Whether the axis goes through a norm that takes its statistics over it."""
     parents = {member.tensor.rpartition(".")[0] for member in axis.members}
     kinds = {type(net.model.get_submodule(path)).__name__.lower() for path in parents}
-    return any("norm" in kind and "batchnorm" not in kind and "instancenorm" not in kind for kind in kinds)
+    linear = ("batchnorm", "instancenorm", "spectralnorm")
+    return any("norm" in kind and not any(one in kind for one in linear) for kind in kinds)
 
 
 @torch.no_grad()
