@@ -145,9 +145,8 @@ class Allocator:
             if len(frontier.problem.choices) > MANY or frontier.gap() <= GAP:
                 break
             finer = self._with_steps(parts).choices
-            if all(a.levels == b.levels for a, b in zip(finer, frontier.problem.choices, strict=True)):
-                break
-            frontier = Frontier(Problem(finer, bounded), direction)
+            if any(a.levels != b.levels for a, b in zip(finer, frontier.problem.choices, strict=True)):
+                frontier = Frontier(Problem(finer, bounded), direction)
         return frontier
 
     def _allocation(self, problem: Problem, at: Sequence[int], limits: Mapping[str, float]) -> Allocation:
