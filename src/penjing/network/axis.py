@@ -162,7 +162,9 @@ def _names(
         own = [place for place in places if place[0] in trained]
         tensor, dim = min(own, key=lambda place: place[1] != 0)
         path, _, leaf = tensor.rpartition(".")
-        base = path if path and (leaf == "weight" or leaf.startswith("weight_")) else tensor
+        weight = leaf == "weight" or leaf.startswith("weight_")
+        beside = leaf == "bias" and any(name == f"{path}.weight" for name, _ in own)
+        base = path if path and (weight or beside) else tensor
         base = base.removesuffix(".parametrizations.weight")
         parts = tuple(p for p in solution.atoms(tensors[tensor][dim]) if space.size(p) > 1) or (atom,)
         suffix = ""
