@@ -25,7 +25,7 @@ def frozen_atoms(
     _freeze_following(solution)
     reasons = space.frozen()
     for atom in carried:
-        if space.size(atom) == 1:
+        if space.size(atom) <= 1:
             reasons.setdefault(atom, SINGLE)
     return reasons
 

@@ -39,7 +39,7 @@ class GraphNetwork(nn.Module):
             _attach(self, name, tensor)
         self.graph = graph
         self._out_spec = _Shared(out_spec)
-        self._functions = {mode: _compile(_in_mode(graph, training=mode)) for mode in (False, True)}
+        self._functions = {False: _compile(graph), True: _compile(_training(graph))}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the graph on the arguments of the original."""
@@ -178,14 +178,14 @@ def _attach(root: nn.Module, name: str, tensor: torch.Tensor) -> None:
         module.register_buffer(leaf, tensor)
 
 
-def _in_mode(graph: fx.Graph, *, training: bool) -> fx.Graph:
-    """The graph with every training flag set."""
+def _training(graph: fx.Graph) -> fx.Graph:
+    """The graph with every training flag set; as it was traced, in eval mode, some may be set already."""
     copy = fx.Graph()
     copy.output(copy.graph_copy(graph, {}))
     for node in copy.nodes:
         if node.op != "call_function" or not hasattr(node.target, "_schema"):
             continue
-        flags = {a.name: training for a in node.target._schema.arguments if a.name in _FLAGS}
+        flags = {a.name: True for a in node.target._schema.arguments if a.name in _FLAGS}
         if flags:
             node.args, node.kwargs = rebind(node, flags)
     return copy

@@ -94,8 +94,8 @@ class Selection:
         )
 
     def _resized(self, dim: Dim, old: int, loses: bool) -> int:
-        """A negative number counts from an end that may come nearer, whatever becomes of `dim` itself."""
-        return self.size(dim) if self.touches(dim) or (loses and old < 0) else old
+        """What is not the size now, but stands for it (counted from the end, or around), is made it."""
+        return self.size(dim) if self.touches(dim) or (loses and old != self._space.size(dim)) else old
 
 
 def take(tensor: torch.Tensor, kept: Mapping[int, Sequence[int]]) -> torch.Tensor:
