@@ -78,10 +78,11 @@ def to_onnx(model: nn.Module, call: Call, path: Path | str, *, free_batch: bool 
         if not static:
             program, static = _with_free_batch(model, call)
             if program is not None:
-                artifact = _write(program, call, expected, path, static)
-                if artifact is not None:
-                    return artifact
-                static = "with a free one the file computes something else for the example"
+                with contextlib.suppress(PenjingError):  # refused by the runtime: as good as wrong
+                    artifact = _write(program, call, expected, path, static)
+                    if artifact is not None:
+                        return artifact
+                static = "with a free one the file does not compute the same for the example"
         artifact = _write(_with_fixed_batch(model, call), call, expected, path, static)
     if artifact is None:
         raise PenjingError(
@@ -160,7 +161,8 @@ def _with_free_batch(model: nn.Module, call: Call) -> tuple[torch.onnx.ONNXProgr
     except Exception as error:  # likewise
         return None, f"the exporter cannot leave it free: {_own_words(error)}"
     assert program is not None
-    fixed = [f"`{value.name}`" for value in program.model.graph.inputs if not _is_free(value)]
+    ends = zip(tensors(call), program.model.graph.inputs, strict=True)
+    fixed = [f"`{name}`" for name, value in ends if not _is_free(value)]
     return (None, f"the model's code fixes that of {', '.join(fixed)}") if fixed else (program, "")
 
 
