@@ -3,8 +3,8 @@
     python benchmarks/bench_costs.py [--networks 12] [--held 16] [--only NAME ...]
 
 For each network: a cost model is calibrated from nothing; then networks of other random widths, aligned and
-not, are cut, exported and measured together with the original, and compared with what the model, and the number
-of multiply-accumulates, say of them. Errors are relative, of latency as a share of the original's.
+not, are cut, exported and measured together with the original, and compared with what the model, and the
+number of multiply-accumulates, say of them. Errors are relative, of latency as a share of the original's.
 """
 
 from __future__ import annotations
