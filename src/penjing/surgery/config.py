@@ -1,14 +1,14 @@
-"""Configs: new settings from which the model's own class builds the cut architecture (`save_pretrained`, `from_pretrained`).
+"""Finds the settings from which a model's own class builds the cut architecture (`from_pretrained`).
 
-The class is built once on the `meta` device from a config whose integers remember where they came from. Every size that a layer
-keeps is then an expression of settings, which the cut model says the value of. The answer is checked by building the class again.
+The class is built once on the `meta` device from a config whose integers remember where they came from.
+Every size that a layer keeps is then an expression of settings, which the cut model says the value of. The
+answer is checked by building the class again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -17,33 +17,12 @@ from torch import nn
 
 from penjing.surgery.adapt import Demand, solve
 from penjing.surgery.mirrors import mirrored
+from penjing.surgery.settings import Settings, SettingsChange, SettingsPath, with_settings
 from penjing.surgery.tracked import Origin, Tracked, expression_of
 from penjing.surgery.watch import has_integers, integer_attributes, is_settings, remember
 
-SettingsPath = tuple[str, ...]
-SettingsChange = list[tuple[SettingsPath, Any]]
-
-
 _MOST_RATIOS = 6
-"""A plan that cuts widths in more different ratios than this has layers of different widths, which no config can say."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a config says what a cut model is.
-
-    Attributes:
-        changed: (path of the setting, new value).
-        sizes: (module path, attribute path, value) of sizes that follow from the settings and no operator reads.
-    """
-
-    changed: SettingsChange
-    sizes: list[tuple[str, list[str], Any]]
-
-
-def rebuilds_from_config(model: nn.Module) -> bool:
-    """Whether the model's class is built from one config and loads itself (a Hugging Face model)."""
-    return hasattr(type(model), "from_pretrained") and is_settings(vars(model).get("config"))
+"""A plan with more different ratios than this has layers of different widths, which no config can say."""
 
 
 def new_settings(model: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -> Settings | str:
@@ -65,7 +44,9 @@ def new_settings(model: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -
     values, _ = solve(list(_demands(built, cut, seen)), {}, settle=True)
     config = vars(model)["config"]
     start = dict(_changed(config, values))
-    absent = {(name,): value for (_, _, name, *rest), value in seen.items() if name in asked and not rest}
+    absent: dict[SettingsPath, Any] = {
+        (name,): value for (_, _, name, *rest), value in seen.items() if name in asked and not rest
+    }
     for changed in (start, _search(type(model), config, start, absent, cut, seen)):
         rebuilt = _try_build(type(model), with_settings(config, list(changed.items())))
         if rebuilt is not None and not _differences(cut, rebuilt, seen):
@@ -76,18 +57,20 @@ def new_settings(model: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -
 
 
 def _note_missing(config: Any) -> set[str]:
-    """Makes `config` note the settings that it is asked for and does not have: the class takes those too, where given."""
+    """Makes `config` note the settings that it is asked for and does not have: they may be given too."""
     missing: set[str] = set()
     kind = type(config)
+    lookup: Any = kind.__getattribute__
 
     def looked_up(self: Any, name: str) -> Any:
         try:
-            return kind.__getattribute__(self, name)
+            return lookup(self, name)
         except AttributeError:
             missing.add(name)
             raise
 
-    config.__class__ = type(kind.__name__, (kind,), {"__getattribute__": looked_up, "__module__": kind.__module__})
+    watching = type(kind.__name__, (kind,), {"__getattribute__": looked_up, "__module__": kind.__module__})
+    config.__class__ = watching
     return missing
 
 
@@ -95,13 +78,14 @@ def _search(
     kind: type[nn.Module],
     config: Any,
     start: dict[SettingsPath, Any],
-    absent: dict[SettingsPath, int],
+    absent: dict[SettingsPath, Any],
     cut: nn.Module,
     seen: Mapping[Origin, int],
 ) -> dict[SettingsPath, Any]:
-    """Settings nearer to the cut model where arithmetic on reals hid what a size is made of: one after another, while it helps.
+    """Settings nearer to the cut model where arithmetic on reals hid what a size is made of.
 
-    Candidates are the ratios in which shapes changed, and settings that the config may have but does not (`absent`).
+    One after another is tried while it helps: in the ratios in which shapes changed, and settings that the
+    config may have but does not (`absent`).
     """
     original = _try_build(kind, config)
     if original is None:
@@ -144,7 +128,9 @@ def _scaled(value: Any, ratios: set[Fraction]) -> Iterator[Any]:
     yield value
     for ratio in sorted(ratios):
         many = [entry * ratio if type(entry) is int else entry for entry in _listed(value)]
-        if all(Fraction(entry).denominator == 1 and entry >= 1 for entry in many if isinstance(entry, Fraction)):
+        if all(
+            Fraction(entry).denominator == 1 and entry >= 1 for entry in many if isinstance(entry, Fraction)
+        ):
             whole = [int(entry) if isinstance(entry, Fraction) else entry for entry in many]
             yield whole if isinstance(value, list | tuple) else whole[0]
 
@@ -154,28 +140,6 @@ def _try_build(kind: type[nn.Module], config: Any) -> nn.Module | None:
         return _build(kind, config)
     except Exception:  # a class may refuse settings in any way; they are then no candidate
         return None
-
-
-def with_settings(config: Any, changed: SettingsChange, memo: dict[int, Any] | None = None) -> Any:
-    """A copy of `config` with some settings changed; nested configs by path. `memo` then maps old parts to new ones."""
-    fresh = deepcopy(config, memo)
-    for path, value in changed:
-        holder = vars(fresh)
-        for part in path[:-1]:
-            holder = vars(holder[part])
-        old = holder.get(path[-1])
-        holder[path[-1]] = type(old)(value) if isinstance(old, list | tuple) else value
-    return fresh
-
-
-def give_settings(model: nn.Module, changed: SettingsChange) -> None:
-    """Replaces the config, and every part of it that a module holds, by one with the settings changed."""
-    memo: dict[int, Any] = {}
-    vars(model)["config"] = with_settings(vars(model)["config"], changed, memo)
-    for module in model.modules():
-        for name, value in vars(module).items():
-            if id(value) in memo and is_settings(value):
-                vars(module)[name] = memo[id(value)]
 
 
 def _build(kind: type[nn.Module], config: Any) -> nn.Module:
@@ -206,7 +170,7 @@ def _demands(built: nn.Module, cut: nn.Module, seen: Mapping[Origin, int]) -> It
 
 
 def _sizes(cut: nn.Module, rebuilt: nn.Module) -> Iterator[tuple[str, list[str], Any]]:
-    """Size attributes that a model built anew would have otherwise: read by no operator, but they should tell the truth."""
+    """Sizes that a model built anew would have otherwise: read by no operator, but they should be true."""
     for path, module in rebuilt.named_modules():
         now = vars(cut.get_submodule(path))
         for attribute, value in integer_attributes(module):
@@ -239,11 +203,13 @@ def _at(config: Any, path: SettingsPath) -> Any:
 
 
 def _differences(cut: nn.Module, rebuilt: nn.Module, seen: Mapping[Origin, int]) -> list[str]:
-    """Why a model built anew would not be the cut one: shapes, sizes that its code uses, numbers computed from sizes."""
+    """Why a model built anew would not be the cut one: shapes, sizes its code uses, numbers made of sizes."""
     modules = [dict(model.named_modules()) for model in (cut, rebuilt)]
     other_layers = modules[0].keys() ^ modules[1].keys()
     if other_layers:
-        return [f"`{path}` is there in one of the two only" for path in sorted(other_layers)] * len(modules[0])
+        return [f"`{path}` is there in one of the two only" for path in sorted(other_layers)] * len(
+            modules[0]
+        )
     expected = {name: tuple(tensor.shape) for name, tensor in cut.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
     wrong = [

@@ -14,11 +14,12 @@ from torch import nn
 from penjing.network import Network
 from penjing.network.solve import tensor_named
 from penjing.surgery.adapt import Demand, demands, known_shapes, solve
-from penjing.surgery.config import SettingsChange, give_settings, new_settings, rebuilds_from_config
+from penjing.surgery.config import new_settings
 from penjing.surgery.correct import Correction, install
 from penjing.surgery.enforce import find_corrections
 from penjing.surgery.mirrors import mirrored
 from penjing.surgery.selection import Selection, take
+from penjing.surgery.settings import SettingsChange, give_settings, rebuilds_from_config
 from penjing.surgery.tracked import Origin
 from penjing.surgery.watch import Watch, is_settings
 
