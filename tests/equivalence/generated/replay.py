@@ -1,0 +1,147 @@
+"""Running the operators of a tape on what a removal leaves, with their integers adapted by trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice, product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from tests.equivalence.generated.reach import Removed, removed_elements
+from tests.equivalence.generated.tape import Entry, Tape, aten
+
+SYMMETRIC = frozenset(
+    {
+        aten.mean.dim,
+        aten.mean.default,
+        aten.var.correction,
+        aten.amax.default,
+        aten.amin.default,
+        aten.logsumexp.default,
+    }
+)
+"""Reductions that treat all that they fold up alike: on what is left they give what they are meant to."""
+
+_RENAMES = frozenset({aten.view.default, aten._unsafe_view.default, aten.reshape.default})
+_STATE_SHAPE = _RENAMES | {aten.expand.default}
+_TRIALS = 3000
+
+
+class UnfitError(Exception):
+    """No integers make the operator work on what is left."""
+
+
+def left(tensor: Tensor, value: int, removed: Removed) -> Tensor:
+    """A tensor without what is removed of it."""
+    for dim in range(tensor.dim()):
+        gone = removed.get((value, dim))
+        if gone is not None:
+            tensor = tensor.index_select(dim, torch.from_numpy(np.flatnonzero(~gone)))
+    return tensor
+
+
+def fit(tape: Tape, place: int, removed: Removed) -> tuple[Any, ...]:
+    """Arguments with which the operator gives on what is left what it should.
+
+    Raises:
+        UnfitError: there are none.
+    """
+    entry = tape.entries[place]
+    given = [left(tape.values[read], read, removed) for read in entry.reads]
+    wanted = [left(tape.values[made], made, removed) for made in entry.makes]
+    summed: list[Tensor] | None = None
+    for args in islice(_candidates(tape, entry, removed), _TRIALS):
+        try:
+            made = run(entry, given, args)
+        except (RuntimeError, IndexError, ValueError, TypeError):
+            continue
+        if [one.shape for one in made] != [one.shape for one in wanted]:
+            continue
+        if entry.function in SYMMETRIC or _close(made, wanted):
+            return args
+        if summed is None:
+            gone = [torch.from_numpy(removed_elements(tape, read, removed)) for read in entry.reads]
+            zeroed = [
+                tape.values[read].masked_fill(mask, 0) for read, mask in zip(entry.reads, gone, strict=True)
+            ]
+            whole = entry.run(zeroed)
+            summed = [left(one, value, removed) for one, value in zip(whole, entry.makes, strict=True)]
+        if _close(made, summed):
+            return args
+    raise UnfitError(f"{entry.function} cannot work on what is left")
+
+
+def run(entry: Entry, given: list[Tensor], args: tuple[Any, ...] | None = None) -> list[Tensor]:
+    """Runs an operator; one that renames positions may need a copy, for what is left has another layout."""
+    if entry.function in _RENAMES:
+        sizes = (entry.args if args is None else args)[1]
+        return [given[0].reshape(sizes)]
+    return entry.run(given, args)
+
+
+def rerun(tape: Tape, removed: Removed, arguments: dict[int, tuple[Any, ...]]) -> list[Tensor]:
+    """The outputs of the whole network after a removal, every operator run on the results of those before."""
+    values: dict[int, Tensor] = {}
+    made_on_the_way = {made for entry in tape.entries for made in entry.makes}
+    for value, tensor in enumerate(tape.values):
+        if value not in made_on_the_way:
+            values[value] = left(tensor, value, removed)
+    for place, entry in enumerate(tape.entries):
+        made = run(entry, [values[read] for read in entry.reads], arguments.get(place))
+        values.update(zip(entry.makes, made, strict=True))
+    return [values[value] for value in tape.outputs]
+
+
+def _candidates(tape: Tape, entry: Entry, removed: Removed) -> Iterator[tuple[Any, ...]]:
+    """Arguments to try: first as they are, then every integer replaced by what it may have become."""
+    if entry.function in _STATE_SHAPE:
+        yield (entry.args[0], list(left(tape.values[entry.makes[0]], entry.makes[0], removed).shape))
+        return
+    yield entry.args
+    changed = [
+        (int(gone.size), ~gone)
+        for value in {*entry.reads, *entry.makes}
+        for dim in range(tape.values[value].dim())
+        if (gone := removed.get((value, dim))) is not None
+    ]
+    leaves, spec = pytree.tree_flatten(entry.args)
+    choices = [_became(leaf, changed) if type(leaf) is int else [leaf] for leaf in leaves]
+    for chosen in product(*choices):
+        if list(chosen) != leaves:
+            yield pytree.tree_unflatten(list(chosen), spec)
+
+
+def _became(number: int, changed: list[tuple[int, np.ndarray]]) -> list[int]:
+    """What an integer may be after the removal: a size, a boundary, a number of groups or of copies."""
+    found = [number]
+    for size, stays in changed:
+        count = int(stays.sum())
+        if number == size:
+            found.append(count)
+        if 0 < number < size:
+            found += [int(stays[:number].sum()), int(stays[-number:].sum())]
+        if -size < number < 0:
+            found += [-int(stays[number:].sum()), -int(stays[:-number].sum())]
+        if number > 0 and number * count % size == 0:
+            found.append(number * count // size)
+        if number > 0 and size % number == 0 and number < size:  # one of several equal parts
+            part = size // number
+            found += sorted({int(stays[start : start + number].sum()) for start in range(0, size, number)})
+            found += sorted({int(stays[start : start + part].sum()) for start in range(0, size, part)})
+    return list(dict.fromkeys(found))
+
+
+def _close(found: list[Tensor], wanted: list[Tensor]) -> bool:
+    for one, other in zip(found, wanted, strict=True):
+        if one.is_floating_point():
+            scale = max(1.0, float(other.abs().max())) if other.numel() else 1.0
+            if not math.isfinite(scale) or not bool(((one - other).abs() <= 1e-9 * scale).all()):
+                return False
+        elif not torch.equal(one, other):
+            return False
+    return True
