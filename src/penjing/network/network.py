@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from penjing.axes import Dim, size_at
+from penjing.axes import Dim, leaves, size_at
 from penjing.errors import PenjingError
 from penjing.network.arguments import operator_name
 from penjing.network.axis import Axis, count_parameters, covered, find_axes, finite
@@ -42,6 +42,7 @@ class Network:
         self._atoms: dict[str, Dim] = {axis.name: atom for atom, axis in by_atom.items()}
         self._names: dict[Dim, str] = {atom: axis.name for atom, axis in by_atom.items()}
         self._by_name: dict[str, Axis] = {axis.name: axis for axis in self.axes}
+        self._leaves: dict[Dim, tuple[Dim, ...]] = {}
 
     def axis(self, name: str) -> Axis:
         """The axis called `name`.
@@ -158,7 +159,7 @@ class Network:
     def shape_at(self, dims: Dims, counts: Mapping[str, int]) -> Shape:
         """Sizes of `dims` when each axis in `counts` keeps that many units."""
         by_atom = {self._atoms[name]: count for name, count in counts.items()}
-        return tuple(size_at(self.solution.space, dim, by_atom) for dim in dims)
+        return tuple(self._size_at(dim, by_atom) for dim in dims)
 
     def atoms_kept(self, kept: Mapping[str, Any]) -> dict[Dim, Any]:
         """The same mapping keyed by the atoms of the algebra instead of axis names."""
@@ -167,6 +168,16 @@ class Network:
         }
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    def _size_at(self, dim: Dim, by_atom: Mapping[Dim, int]) -> int:
+        """Most dimensions are an atom, or have none that is cut: only the others have to be folded."""
+        space = self.solution.space
+        atoms = leaves(space, dim, self._leaves)
+        if by_atom.keys().isdisjoint(atoms):
+            return space.size(dim)
+        if atoms == (space.root(dim),):
+            return by_atom[atoms[0]]
+        return size_at(space, dim, by_atom)
 
     @cached_property
     def _own_parameters(self) -> tuple[str, ...]:

@@ -1,0 +1,51 @@
+"""Every rule of the table, held against its operator."""
+
+from __future__ import annotations
+
+import pytest
+
+from penjing.network import RULES
+from penjing.testing import check_rule
+from tests.network.rules import (
+    cases_contraction,
+    cases_elementwise,
+    cases_indexing,
+    cases_joining,
+    cases_reshaping,
+    cases_slicing,
+)
+from tests.network.rules.case import Case
+
+FAMILIES = (
+    cases_contraction,
+    cases_elementwise,
+    cases_indexing,
+    cases_joining,
+    cases_reshaping,
+    cases_slicing,
+)
+CASES: tuple[Case, ...] = tuple(case for family in FAMILIES for case in family.CASES)
+
+
+@pytest.mark.filterwarnings("ignore:index_reduce.* is in beta")
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_rule_says_of_its_operator_what_is_so(case: Case) -> None:
+    found = check_rule(
+        case.function,
+        *case.make(),
+        masked=case.masked,
+        frozen=case.frozen,
+        limits=case.limits,
+        refuses=case.refuses,
+    )
+    assert case.refuses or case.name in found.operators, (
+        f"{case.name} does not occur: {sorted(found.operators)}"
+    )
+
+
+def test_every_rule_of_the_table_has_a_case() -> None:
+    assert sorted(set(RULES) - {case.name for case in CASES}) == []
+
+
+def test_every_case_is_of_a_rule_of_the_table() -> None:
+    assert sorted({case.name for case in CASES} - set(RULES)) == []
