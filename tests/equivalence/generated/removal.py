@@ -6,8 +6,8 @@ A removal is a set of slices (value, dimension, index), closed under three rules
 * a slice of an input goes where all that it reaches is gone;
 * in a sum of products, what is only ever multiplied by something gone goes too.
 
-Where that asks for elements that are no whole slices, each dimension is tried in which slices would cover them.
-A removal stands if it touches no input and no output of the network, empties nothing, and every operator, run
+Where that asks for elements that are no whole slices, each dimension is tried in which slices cover them. A
+removal stands if it touches no input and no output of the network, empties nothing, and every operator, run
 on what is left with its integers adapted, gives what it gave before (in sums, with zeros for what is gone).
 """
 
