@@ -167,7 +167,7 @@ def test_fine_tune_refuses_a_model_with_nothing_to_train() -> None:
         {"temperature": 0.0}, {"teacher_share": 1.5}, {"clip": 0.0}, {"keep": "first"}, {"loss": "labels"},
         {"train": iter([1])},
     ],
-    ids=str,
+    ids=lambda options: next(iter(options)),
 )  # fmt: skip
 def test_fine_tune_refuses_options_that_cannot_be_meant(options: dict[str, Any]) -> None:
     with pytest.raises(PenjingError, match="PJ313") as caught:
@@ -175,7 +175,7 @@ def test_fine_tune_refuses_options_that_cannot_be_meant(options: dict[str, Any])
     assert next(iter(options)) in caught.value.what
 
 
-@pytest.mark.parametrize("train", [[], ()], ids=str)
+@pytest.mark.parametrize("train", [[], ()], ids=lambda options: next(iter(options)))
 def test_fine_tune_refuses_no_batches(train: Any) -> None:
     with pytest.raises(PenjingError, match="PJ311"):
         tuned(train=train)
