@@ -50,6 +50,14 @@ def test_fine_tune_approaches_the_teacher_without_its_own_labels(labelled: bool)
     assert agreement(model) > 0.9 > agreement(classifier(1))
 
 
+def test_fine_tune_in_bfloat16_learns_and_leaves_float32_weights() -> None:
+    model, record = tuned(loss="label+teacher", epochs=5, precision="bfloat16")
+    assert accuracy(model.eval()) > 0.9
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    assert record.options["precision"] == "bfloat16"
+    assert not states_equal(model, tuned(loss="label+teacher", epochs=5)[0])
+
+
 def test_fine_tune_keeps_the_best_state_by_evaluate() -> None:
     figures = iter([0.1, 0.5, 0.9, 0.3])
     states: list[dict[str, Tensor]] = []
@@ -165,7 +173,7 @@ def test_fine_tune_refuses_a_model_with_nothing_to_train() -> None:
     [
         {"epochs": 0}, {"epochs": -1}, {"lr": 0.0}, {"lr": float("nan")}, {"weight_decay": -1.0},
         {"temperature": 0.0}, {"teacher_share": 1.5}, {"clip": 0.0}, {"keep": "first"}, {"loss": "labels"},
-        {"train": iter([1])},
+        {"train": iter([1])}, {"precision": "float16"},
     ],
     ids=lambda options: next(iter(options)),
 )  # fmt: skip
@@ -175,7 +183,7 @@ def test_fine_tune_refuses_options_that_cannot_be_meant(options: dict[str, Any])
     assert next(iter(options)) in caught.value.what
 
 
-@pytest.mark.parametrize("train", [[], ()], ids=lambda options: next(iter(options)))
+@pytest.mark.parametrize("train", [[], ()], ids=str)
 def test_fine_tune_refuses_no_batches(train: Any) -> None:
     with pytest.raises(PenjingError, match="PJ311"):
         tuned(train=train)
