@@ -30,23 +30,48 @@ def _any_convolution(
 
 
 def _matmul(arguments: Mapping[str, Any], shapes: Mapping[str, Shape], outputs: Sequence[Shape]) -> int:
-    names = ("mat1", "mat2", "batch1", "batch2", "vec", "mat")
-    factors = [shapes[name] for name in names if name in shapes] or list(shapes.values())
-    return math.prod(outputs[0]) * (factors[0][-1] if factors[0] else 1)
+    """The last dimension of the left operand is summed over: `self`, but for operators that add `self`."""
+    left = next(shapes[name] for name in ("mat1", "batch1", "mat", "self", "input") if name in shapes)
+    return math.prod(outputs[0]) * left[-1]
+
+
+def _addbmm(arguments: Mapping[str, Any], shapes: Mapping[str, Shape], outputs: Sequence[Shape]) -> int:
+    return math.prod(shapes["batch1"]) * shapes["batch2"][-1]
+
+
+def _tensordot(arguments: Mapping[str, Any], shapes: Mapping[str, Shape], outputs: Sequence[Shape]) -> int:
+    summed: list[int] = [shapes["self"][dim] for dim in arguments["dims_self"]]
+    return math.prod(outputs[0]) * math.prod(summed)
 
 
 def _einsum(arguments: Mapping[str, Any], shapes: Mapping[str, Shape], outputs: Sequence[Shape]) -> int:
+    """Operands are multiplied two by two from the left, each index summed away as soon as nobody needs it."""
+    left, arrow, right = arguments["equation"].replace(" ", "").partition("->")
     sizes: dict[str, int] = {}
-    terms = arguments["equation"].replace(" ", "").split("->")[0].split(",")
-    for term, shape in zip(terms, shapes.values(), strict=False):
-        plain = term.replace("...", "")
-        before = term.index("...") if "..." in term else len(term)
-        hidden = len(shape) - len(plain)
-        for place, letter in enumerate(plain):
-            sizes[letter] = shape[place if place < before else place + hidden]
-        for place in range(hidden if "..." in term else 0):
-            sizes[f"...{hidden - place}"] = max(sizes.get(f"...{hidden - place}", 1), shape[before + place])
-    return math.prod(sizes.values())
+    operands: list[set[str]] = []
+    for term, shape in zip(left.split(","), shapes.values(), strict=True):
+        letters = _letters(term, len(shape))
+        operands.append(set(letters))
+        for letter, size in zip(letters, shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size)
+    joined = [letter for operand in operands for letter in operand]
+    once = {letter for letter in joined if joined.count(letter) == 1 or letter.startswith(".")}
+    kept = set(_letters(right, len(outputs[0]))) if arrow else once
+    macs, so_far = 0, operands[0]
+    for place, operand in enumerate(operands[1:], start=2):
+        together = so_far | operand
+        left_over = together & kept.union(*operands[place:])
+        if left_over != together:  # else nothing is summed: a mere product of elements
+            macs += math.prod(sizes[letter] for letter in together)
+        so_far = left_over
+    return macs
+
+
+def _letters(term: str, rank: int) -> list[str]:
+    """A name for each dimension of a term; those of the ellipsis are counted from its end."""
+    before, ellipsis, after = term.partition("...")
+    hidden = rank - len(before) - len(after) if ellipsis else 0
+    return [*before, *(f"..{hidden - place}" for place in range(hidden)), *after]
 
 
 def _bilinear(arguments: Mapping[str, Any], shapes: Mapping[str, Shape], outputs: Sequence[Shape]) -> int:
@@ -77,7 +102,10 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType(
         **dict.fromkeys((f"aten.conv_transpose{n}d" for n in (1, 2, 3)), _transposed),
         **dict.fromkeys(("aten.convolution", "aten._convolution"), _any_convolution),
         **dict.fromkeys(("aten.matmul", "aten.mm", "aten.bmm", "aten.mv", "aten.dot", "aten.vdot"), _matmul),
-        **dict.fromkeys(("aten.addmm", "aten.baddbmm", "aten.addbmm", "aten.addmv"), _matmul),
+        **dict.fromkeys(("aten.addmm", "aten.baddbmm", "aten.addmv", "aten.inner"), _matmul),
+        **dict.fromkeys(("aten._grouped_mm", "transformers.grouped_mm_fallback"), _matmul),
+        "aten.addbmm": _addbmm,
+        "aten.tensordot": _tensordot,
         "aten.einsum": _einsum,
         "aten.bilinear": _bilinear,
         "aten.scaled_dot_product_attention": _attention,
