@@ -71,7 +71,7 @@ def labels(axis: Axis) -> dict[tuple[str, int], tuple[int, ...]]:
 
 
 def over(*sizes: int, axis: int) -> tuple[int, ...]:
-    """For every index of a dimension that merges `sizes`, slowest first, its index along the one at `axis`."""
+    """For every index of a dimension that merges `sizes`, slowest first, its index along one of them."""
     grid = torch.arange(sizes[axis]).reshape([-1 if place == axis else 1 for place in range(len(sizes))])
     return tuple(grid.expand(sizes).flatten().tolist())
 
