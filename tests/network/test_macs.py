@@ -174,7 +174,7 @@ FORMS: dict[str, tuple[nn.Module, tuple[int, ...], int]] = {
     "addbmm": (Applied(lambda x, w, b: b.addbmm(x, w), (N, B, C), (A, C)), (N, A, B), N * A * B * C),
     "tensordot": (Applied(lambda x, w: torch.tensordot(x, w, 2), (B, C, D)), (A, B, C), A * B * C * D),
     "inner": (Applied(torch.inner, (B, A)), (N, A), N * A * B),
-    "einsum-pair": (Applied(lambda x, w: torch.einsum("nab,bc->nac", x, w), (B, C)), (N, A, B), N * A * B * C),
+    "einsum-pair": (Applied(lambda x, w: torch.einsum("nb,bc->nc", x, w), (B, C)), (N, B), N * B * C),
     "einsum-one": (Applied(lambda x: torch.einsum("nab->nba", x)), (N, A, B), 0),
     "einsum-outer": (Applied(lambda x, w: torch.einsum("na,b->nab", x, w), (B,)), (N, A), 0),
     "einsum-implicit": (Applied(lambda x, w: torch.einsum("ij,jk", x, w), (B, C)), (A, B), A * B * C),
