@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from penjing.network import Axis, Network, trace
 from penjing.network.solve import tensor_named
-from tests.zoo.entry import Entry
 from tests.zoo.registry import ENTRIES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "networks"
@@ -35,10 +35,15 @@ SHOWN = (
 ENTRY = {entry.name: entry for entry in ENTRIES}
 
 
-@pytest.mark.parametrize("entry", [ENTRY[name] for name in SHOWN], ids=str)
-def test_network_reads_as_its_golden_text(entry: Entry, request: pytest.FixtureRequest) -> None:
-    golden = GOLDEN / f"{entry.name}.txt"
-    found = str(trace(entry.build(), entry.inputs())) + "\n"
+@cache
+def network(name: str) -> Network:
+    return trace(ENTRY[name].build(), ENTRY[name].inputs())
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_network_reads_as_its_golden_text(name: str, request: pytest.FixtureRequest) -> None:
+    golden = GOLDEN / f"{name}.txt"
+    found = str(network(name)) + "\n"
     if request.config.getoption("--rewrite-golden"):
         golden.parent.mkdir(parents=True, exist_ok=True)
         golden.write_text(found, encoding="utf-8")
@@ -49,17 +54,16 @@ def test_golden_texts_are_those_that_are_compared() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == set(SHOWN)
 
 
-@pytest.mark.parametrize("entry", [ENTRY[name] for name in SHOWN], ids=str)
-def test_members_label_every_index_of_the_tensors_they_name(entry: Entry) -> None:
-    model = entry.build()
-    net = trace(model, entry.inputs())
+@pytest.mark.parametrize("name", SHOWN)
+def test_members_label_every_index_of_the_tensors_they_name(name: str) -> None:
+    net = network(name)
     assert len({axis.name for axis in net.axes}) == len(net.axes)
     assert [axis.frozen is None for axis in net.axes] == sorted(
         (a.frozen is None for a in net.axes), reverse=True
     )
     for axis in net.axes:
         for member in axis.members:
-            assert len(member.units) == tensor_named(model, member.tensor).shape[member.dim]
+            assert len(member.units) == tensor_named(net.model, member.tensor).shape[member.dim]
             assert set(member.units) - {-1} == set(range(axis.size)), (axis.name, member.tensor)
 
 

@@ -95,7 +95,7 @@ def per_group(groups: int, eps: float = 1e-5, statistics: bool = False) -> Maske
 
 
 def attention(scale: float, causal: bool = False, repeats: int = 1) -> Masked:
-    """Softmax over the keys that are left, of products over what is left of the width, at the scale of before."""
+    """Softmax over the keys that are left, of products over what is left of the width, at the scale of before; zero where no key is left."""
 
     def masked(tensors: Tensors, masks: Tensors) -> torch.Tensor:
         q, k, v, *bias = tensors
@@ -109,6 +109,6 @@ def attention(scale: float, causal: bool = False, repeats: int = 1) -> Masked:
         if causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
             scores = scores.masked_fill(later, -torch.inf)
-        return scores.masked_fill(~keys.unsqueeze(-2), -torch.inf).softmax(-1) @ v
+        return scores.masked_fill(~keys.unsqueeze(-2), -torch.inf).softmax(-1).nan_to_num() @ v
 
     return masked

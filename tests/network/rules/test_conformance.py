@@ -11,8 +11,14 @@ from tests.network.rules import (
     cases_elementwise,
     cases_indexing,
     cases_joining,
+    cases_losses,
+    cases_normalisation,
+    cases_position,
+    cases_recurrent,
+    cases_reduction,
     cases_reshaping,
     cases_slicing,
+    cases_spatial,
 )
 from tests.network.rules.case import Case
 
@@ -21,8 +27,14 @@ FAMILIES = (
     cases_elementwise,
     cases_indexing,
     cases_joining,
+    cases_losses,
+    cases_normalisation,
+    cases_position,
+    cases_recurrent,
+    cases_reduction,
     cases_reshaping,
     cases_slicing,
+    cases_spatial,
 )
 CASES: tuple[Case, ...] = tuple(case for family in FAMILIES for case in family.CASES)
 
