@@ -186,6 +186,14 @@ def test_trace_takes_buffers_that_are_not_finite() -> None:
     assert names(trace(model, LEFT)) == {"left"}
 
 
+def test_trace_refuses_lazy_layers_that_have_no_size_yet() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
+    error = refusal(model, LEFT)
+    assert (error.code, error.what) == ("PJ102", "`0.weight` has no size yet")
+    model(LEFT)
+    assert names(trace(model, LEFT)) == {"0"}
+
+
 # -- what stays
 
 

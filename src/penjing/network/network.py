@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from torch import fx, nn
+from torch.nn.parameter import is_lazy
 
 from penjing.axes import Dim, leaves, size_at
 from penjing.errors import PenjingError
@@ -224,6 +225,13 @@ def trace(model: nn.Module, example_inputs: Any, *, rules: Mapping[str, Rule] = 
     """
     call = Call.of(model, example_inputs)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor):
+            raise PenjingError(
+                "PJ102",
+                f"`{name}` has no size yet",
+                because="it belongs to a lazy layer, which takes its size from the first input",
+                tries=["run the model once on the example inputs before tracing it"],
+            )
         if isinstance(tensor, nn.Parameter) and not finite(tensor):
             raise PenjingError(
                 "PJ104",
