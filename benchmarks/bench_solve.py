@@ -275,30 +275,29 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    models: dict[str, Any] = {}
     for name in options.only:
         model, inputs = MODELS[name]()
         on_meta = name == "llama_7b"
-        row = {"penjing": ours(model.eval(), Call.of(model, (inputs,)), repeats=REPEATS, cutting=not on_meta)}
+        call = Call.of(model.eval(), (inputs,))
+        row: dict[str, Any] = {"penjing": ours(model, call, repeats=REPEATS, cutting=not on_meta)}
         if name in LIMITS_MS:
             total = row["penjing"]["solve_ms"] + row["penjing"]["axes_ms"]
-            row["limit_ms"], row["total_ms"], row["met"] = (
-                LIMITS_MS[name],
-                round(total, 2),
-                total <= LIMITS_MS[name],
-            )
+            row |= {"limit_ms": LIMITS_MS[name], "total_ms": round(total, 2), "met": total <= LIMITS_MS[name]}
         if not on_meta and not options.no_peer:
             row["torch_pruning"] = peer(model, inputs)
-        models[name] = row
+        store(name, row)
         print(name, json.dumps(row), flush=True)
-        del model
-    result = {"environment": environment(), "models": models}
+        del model, call
     if not options.no_zoo:
-        result["zoo"] = zoo()
-    if options.only == list(MODELS) and not options.no_zoo and not options.no_peer:
-        RESULT.parent.mkdir(exist_ok=True)
-        RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {RESULT.relative_to(ROOT)}")
+        store("zoo", zoo())
+
+
+def store(section: str, found: dict[str, Any]) -> None:
+    """Puts one section into the results, with the machine and the commit it was measured on."""
+    result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
+    result[section] = {**found, "environment": environment()}
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.equivalence.half import apart, halve, prunable, traced
-from tests.equivalence.zeroed import READ_ACROSS, across_weights_only, is_read_across, run_as, zeroed
+from tests.equivalence.half import apart, prunable, traced
+from tests.equivalence.zeroed import READ_ACROSS, halve_across_weights, is_read_across, run_as, zeroed
 from tests.zoo.entry import Entry
 from tests.zoo.registry import ENTRIES
 
@@ -19,7 +19,7 @@ SINGLE = frozenset({"unet_diffusion", "actor_critic", "hf_mixtral", "hf_mixtral_
 
 @pytest.mark.parametrize("entry", [e for e in ENTRIES if e.name not in NORMED_THROUGHOUT], ids=str)
 def test_half_cut_equals_the_original_with_the_same_units_zeroed(entry: Entry) -> None:
-    halved = across_weights_only(halve(entry, "random"))
+    halved = halve_across_weights(entry)
     assert any(len(halved.plan.kept[axis.name]) < axis.size for axis in prunable(halved.net))
     dtype, tolerance = (torch.float32, 1e-5) if entry.name in SINGLE else (torch.float64, 1e-10)
     after = run_as(dtype, halved.cut.model, entry.inputs())
@@ -28,8 +28,9 @@ def test_half_cut_equals_the_original_with_the_same_units_zeroed(entry: Entry) -
 
 @pytest.mark.parametrize("name", sorted(NORMED_THROUGHOUT))
 def test_model_listed_as_normed_throughout_really_is(name: str) -> None:
-    halved = halve(next(entry for entry in ENTRIES if entry.name == name), "random")
-    assert all(is_read_across(halved, axis) for axis in prunable(halved.net))
+    entry = next(entry for entry in ENTRIES if entry.name == name)
+    net = traced(entry)
+    assert all(is_read_across(entry, net, axis) for axis in prunable(net))
 
 
 @pytest.mark.parametrize(("name", "part"), sorted(READ_ACROSS))

@@ -7,7 +7,6 @@ reads across are left whole here, and so are the few of `READ_ACROSS`: they are 
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from penjing.network import Axis, Network
 from penjing.plan import Plan
 from penjing.surgery import cut
-from tests.equivalence.half import Halved, prunable, run, survivors
-from tests.zoo.entry import Inputs
+from tests.equivalence.half import Halved, choose, prunable, run, survivors, traced
+from tests.zoo.entry import Entry, Inputs
 
 READ_ACROSS = {
     ("convnext_v2", "pwconv1"): "response normalisation divides by the mean over the channels",
@@ -30,21 +29,22 @@ READ_ACROSS = {
 """(model, part of an axis's name) -> what reads across the units of that axis, besides weights and norms."""
 
 
-def across_weights_only(halved: Halved) -> Halved:
-    """The same choice, without the axes that something else than weights reads across, cut anew."""
-    kept = {
-        axis.name: tuple(range(axis.size)) if is_read_across(halved, axis) else halved.plan.kept[axis.name]
-        for axis in prunable(halved.net)
-    }
+def halve_across_weights(entry: Entry) -> Halved:
+    """Random halves of those axes that nothing but weights reads across; the others whole."""
+    net = traced(entry)
+    kept = choose(net, "random")
+    for axis in prunable(net):
+        if is_read_across(entry, net, axis):
+            kept[axis.name] = tuple(range(axis.size))
     plan = Plan(kept=kept)
-    return replace(halved, plan=plan, cut=cut(halved.net, plan))
+    return Halved(entry, net, plan, cut(net, plan))
 
 
-def is_read_across(halved: Halved, axis: Axis) -> bool:
+def is_read_across(entry: Entry, net: Network, axis: Axis) -> bool:
     """Whether something else than a weight reads across the units of `axis`."""
-    name = halved.entry.name.removesuffix("_mask_inspected")
+    name = entry.name.removesuffix("_mask_inspected")
     listed = any(model == name and part in axis.name for model, part in READ_ACROSS)
-    return listed or is_normed_over(halved.net, axis)
+    return listed or is_normed_over(net, axis)
 
 
 def is_normed_over(net: Network, axis: Axis) -> bool:

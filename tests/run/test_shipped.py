@@ -39,7 +39,9 @@ def shipped(tmp_path: Path, example: object) -> tuple[Two, Shipped]:
 
 @pytest.mark.parametrize("example", ["tuple", "dict", "mixed"])
 @pytest.mark.parametrize("size", [2, 1, 9])
-def test_shipped_answers_as_the_module_does_however_it_is_called(tmp_path: Path, example: str, size: int) -> None:
+def test_shipped_answers_as_the_module_does_however_it_is_called(
+    tmp_path: Path, example: str, size: int
+) -> None:
     a, b = inputs(2)
     given = {"tuple": (a, b), "dict": {"a": a, "b": b}, "mixed": Call((a,), {"b": b})}[example]
     model, file = shipped(tmp_path, given)

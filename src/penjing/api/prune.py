@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
 from penjing.api.source import refused_source
-from penjing.api.targets import criterion_named, device_named
-from penjing.criteria import Criterion
+from penjing.api.targets import checked_choice, criterion_named, device_named
+from penjing.criteria import Aggregate, Criterion, Normalise
 from penjing.devices import Device
 from penjing.errors import PenjingError
 from penjing.plan import Budget, Plan
@@ -57,6 +57,8 @@ def prune(
     budget: Budget | str,
     device: Device | str = "cpu",
     criterion: Criterion | str | None = None,
+    aggregate: Aggregate = "sum",
+    normalise: Normalise | None = None,
     data: Iterable[Any] | None = None,
     loss: Loss | None = None,
     evaluate: Evaluate | None = None,
@@ -77,6 +79,10 @@ def prune(
         device: where it must run; a name of `penjing devices`, or a device.
         criterion: what units are worth; a name of `penjing criteria`, or a criterion. None for the best that
             the data allow: `taylor` with `data` and `loss`, else `magnitude`.
+        aggregate: how the worth of a unit's slices in several tensors is put together: "sum", "mean" or
+            "max".
+        normalise: how axes are made comparable: "none", "mean", "l2" or "rank"; None for the criterion's
+            own way.
         data: calibration batches, `inputs` or `(inputs, targets)`.
         loss: (outputs, batch) -> scalar.
         evaluate: model -> figure of merit, higher for better. It is given the exported artifact in the
@@ -97,6 +103,8 @@ def prune(
     """
     if not isinstance(model, nn.Module):
         raise refused_source(model)
+    checked_choice("aggregate", aggregate, get_args(Aggregate))
+    checked_choice("normalise", normalise, get_args(Normalise))
     data = _repeatable(data)
     chosen, why = criterion_named(criterion, data, loss, seed)
     outcome = run(
@@ -106,6 +114,8 @@ def prune(
             budget=Budget.parse(budget) if isinstance(budget, str) else budget,
             device=device_named(device, threads),
             criterion=chosen,
+            aggregate=aggregate,
+            normalise=normalise,
             why=why,
             data=data,
             loss=loss,

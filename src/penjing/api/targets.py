@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from penjing import criteria, devices
 from penjing.criteria import Criterion
 from penjing.devices import Device
+from penjing.errors import PenjingError
 from penjing.recover import Loss
 
 
@@ -39,3 +40,15 @@ def criterion_named(
         return criteria.Taylor(), "taylor, the best that data and a loss allow"
     missing = " and ".join(name for name, value in (("data", data), ("loss", loss)) if value is None)
     return criteria.Magnitude(), f"magnitude, the best without {missing}"
+
+
+def checked_choice(name: str, given: str | None, known: Sequence[str]) -> None:
+    """Makes sure that an option is one of those there are.
+
+    Raises:
+        PenjingError: PJ306, it is not.
+    """
+    if given is not None and given not in known:
+        raise PenjingError(
+            "PJ306", f"there is no {name} `{given}`", tries=[f'{name}="{other}"' for other in known]
+        )

@@ -42,6 +42,11 @@ def prune(
     criterion: Annotated[
         str | None, typer.Option(help="See `penjing criteria`; by default the best that the data allow.")
     ] = None,
+    aggregate: Annotated[str, typer.Option(help="Over the slices of a unit: sum, mean or max.")] = "sum",
+    normalise: Annotated[
+        str | None,
+        typer.Option(help="Across axes: none, mean, l2 or rank; by default the criterion's own way."),
+    ] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Name pattern of axes to leave alone.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Name pattern of the axes to cut.")] = None,
     exact: Annotated[
@@ -70,6 +75,8 @@ def prune(
         budget=bounds,
         device=device,
         criterion=criterion,
+        aggregate=aggregate,  # type: ignore[arg-type]
+        normalise=normalise,  # type: ignore[arg-type]
         data=data,
         loss=task.loss,
         evaluate=task.evaluate,

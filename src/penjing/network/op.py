@@ -40,6 +40,7 @@ class Op:
         resting: declared by `rest`: pieces that this operator leaves unread.
         following: declared by `follow`: (dimension, what it is to be frozen with).
         balanced: declared by `balance`: groups of pieces that the operator itself makes equally long.
+        apart: declared by `differ`: pairs of dimensions that must not come to be of one size.
         roles: declared by `role`: words for dimensions that their tensors' names do not tell.
     """
 
@@ -58,6 +59,7 @@ class Op:
     resting: list[Dim] = field(default_factory=list)
     following: list[tuple[Dim, Dim]] = field(default_factory=list)
     balanced: list[tuple[Dim, ...]] = field(default_factory=list)
+    apart: list[tuple[Dim, Dim]] = field(default_factory=list)
     roles: list[tuple[Dim, str]] = field(default_factory=list)
 
     @property
@@ -127,6 +129,10 @@ class Op:
     def balance(self, pieces: Sequence[Dim]) -> None:
         """Declares that the operator makes `pieces` equally long whatever the length of the whole."""
         self.balanced.append(tuple(pieces))
+
+    def differ(self, dim: Dim, other: Dim) -> None:
+        """Declares that the operator tells what to do by `dim` and `other` being of different sizes."""
+        self.apart.append((dim, other))
 
     def role(self, dim: Dim, word: str) -> None:
         """Says what `dim` is, for its name: "heads", "groups"."""

@@ -15,16 +15,17 @@ from penjing.plan.frontier import Frontier
 from penjing.plan.plan import Plan
 from penjing.plan.point import Point, Problem
 
-GAP = 1.04
-"""Steps are halved until neighbouring choices of the frontier cost at most this many times each other.
+UNUSED = 0.04
+"""A budget of which a larger part is left unused has been met with too coarse a choice;"""
 
-Coarser, and more of a budget might have to be left unused: a small network has few widths that are
-multiples of 16.
-"""
+WASTEFUL = 0.05
+"""if that happens to more than this share of all budgets, steps are halved."""
 
+FINEST = 4
+"""No step is halved below this: few processors work in narrower vectors."""
 
 MANY = 30
-"""So many choices combine to any cost: gaps are not looked for."""
+"""So many choices combine to any cost, and their steps are as good as they are."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Allocator:
         self._costs = dict(costs)
         self._problem = self._with_steps(1)
         self._full = tuple(len(choice.levels) - 1 for choice in self._problem.choices)
-        self._total = sum(float(scores[axis.name].sum()) for axis in net.prunable)
+        self._total = sum(choice.whole for choice in self._problem.choices)
         self._frontiers: dict[tuple[tuple[str, float], ...], Frontier] = {}
 
     def allocate(self, limits: Mapping[str, float]) -> Allocation:
@@ -123,13 +124,14 @@ class Allocator:
         """The choices at steps divided by `parts`, with every cost."""
 
         def steps(name: str) -> int:
-            return max(1, step_of(self._steps, name) // parts)
+            whole = step_of(self._steps, name)
+            return max(min(whole, FINEST), whole // parts)
 
         found = choices(self._net, self._scores, steps, self._wishes, most=MOST_LEVELS * parts)
         return Problem(found, self._costs)
 
     def _frontier(self, limits: Mapping[str, float]) -> Frontier:
-        """The frontier in the direction of these limits, at steps so fine that it has no wide gaps."""
+        """The frontier in the direction of these limits."""
         top = max(limits.values())
         direction = tuple(
             sorted((quantity, float(f"{limit / top:.9e}")) for quantity, limit in limits.items())
@@ -139,10 +141,11 @@ class Allocator:
         return self._frontiers[direction]
 
     def _fine_enough(self, direction: Mapping[str, float]) -> Frontier:
+        """The frontier at the steps of the device, or at halves of them where those leave too much unused."""
         bounded = {quantity: self._costs[quantity] for quantity in direction}
         frontier = Frontier(Problem(self._problem.choices, bounded), direction)
         for parts in (2, 4, 8, 16):
-            if len(frontier.problem.choices) > MANY or frontier.gap() <= GAP:
+            if len(frontier.problem.choices) > MANY or frontier.wasteful(UNUSED) <= WASTEFUL:
                 break
             finer = self._with_steps(parts).choices
             if any(a.levels != b.levels for a, b in zip(finer, frontier.problem.choices, strict=True)):

@@ -58,12 +58,14 @@ class Choice:
         axes: their names; more than one where the user's code makes them equally long.
         levels: the numbers to choose from, increasing; the last one is the most that may stay.
         worth: of the most valuable units, for each level.
+        whole: worth of all units.
         stuck: why there is but one level; empty otherwise.
     """
 
     axes: tuple[str, ...]
     levels: tuple[int, ...]
     worth: NDArray[np.float64]
+    whole: float
     stuck: str
 
 
@@ -108,7 +110,8 @@ def choices(
             reason = (
                 "" if len(levels) > 1 else "no smaller width is a multiple of its step and above its floor"
             )
-        found.append(Choice(names, levels, _worth(names, levels, scores), reason))
+        running = _running(names, min(sizes), scores)
+        found.append(Choice(names, levels, running[list(levels)], float(running[-1]), reason))
     return tuple(found)
 
 
@@ -123,12 +126,12 @@ def rounded(share: float, size: int) -> int:
     return max(1, math.floor(share * size + 0.5))
 
 
-def _worth(names: Sequence[str], levels: Sequence[int], scores: Mapping[str, Tensor]) -> NDArray[np.float64]:
-    total = np.zeros(len(levels))
+def _running(names: Sequence[str], size: int, scores: Mapping[str, Tensor]) -> NDArray[np.float64]:
+    """Worth of the best 0, 1, 2 ... units of every axis together."""
+    total = np.zeros(size + 1)
     for name in names:
         if name in scores:
-            running = np.concatenate([[0.0], np.cumsum(np.sort(scores[name].numpy())[::-1])])
-            total += running[list(levels)]
+            total[1:] += np.cumsum(np.sort(scores[name].numpy())[::-1])[:size]
     return total
 
 

@@ -153,14 +153,11 @@ class Summed(Cost):
         names, terms = self._groups[number]
         mine = {name: counts[name] for name in names if name in counts}
         moving = [name for name in axes if name in names]
-        widths = np.asarray(levels, dtype=np.int64)
-        found = np.zeros(len(levels))
-        for term in terms:
-            if term.vectorised:
-                found += term.value({**mine, **dict.fromkeys(moving, widths)})
-            else:
-                found += [term.value({**mine, **dict.fromkeys(moving, level)}) for level in levels]
-        return found
+        if not all(term.vectorised for term in terms):
+            return np.array([self._at(number, {**mine, **dict.fromkeys(moving, n)}) for n in levels])
+        here = {**mine, **dict.fromkeys(moving, np.asarray(levels, dtype=np.int64))}
+        line: Line = np.zeros(len(levels)) + sum(term.value(here) for term in terms)
+        return line
 
 
 @final

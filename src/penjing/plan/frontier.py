@@ -13,6 +13,7 @@ What the ladder holds at one rung is where the next begins: for a larger limit t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -92,19 +93,24 @@ class Frontier:
         """The cheapest choice found, by the limit that it comes nearest to."""
         return self._seeds[0]
 
-    def gap(self) -> float:
-        """How far apart two neighbouring choices of the frontier lie at most, as a ratio of what they cost.
+    def wasteful(self, part: float) -> float:
+        """The share of budgets of which more than `part` is left.
 
-        Looked for above a tenth of what everything costs.
+        Budgets from a tenth of what everything costs upwards, as far as they can be met, evenly by ratio.
         """
         self._climb_to(self._last)
-        scales, worth = [], float("-inf")
+        least = max(self._last / 10, self._seeds[0].scale)
+        scales, worth = [least], float("-inf")
         for found in sorted(self._found, key=lambda found: (found.scale, -found.worth)):
             if found.worth > worth:
                 worth = found.worth
-                scales.append(found.scale)
-        low = [scale for scale in scales if scale > self._last / 10]
-        return max((after / before for before, after in pairwise(low)), default=1.0)
+                scales.append(max(found.scale, least))
+        left = (math.log(after / before * (1 - part)) for before, after in pairwise(scales))
+        return (
+            sum(max(0.0, wasted) for wasted in left) / math.log(self._last / least)
+            if least < self._last
+            else 0.0
+        )
 
     def _limit(self, rung: int) -> float:
         return self._first * RUNG**rung

@@ -26,15 +26,17 @@ class Batch:
         targets: None where the batch brings none.
         given: the batch as the user's loader gave it.
         number: its place, from 0.
+        narrow: whether a model runs on it in bfloat16 where that is safe (autocast); outputs are float32.
     """
 
     call: Call
     targets: Any
     given: Any
     number: int
+    narrow: bool = False
 
     @classmethod
-    def read(cls, model: nn.Module, given: Any, number: int = 0) -> Batch:
+    def read(cls, model: nn.Module, given: Any, number: int = 0, *, narrow: bool = False) -> Batch:
         """Splits `inputs` from `(inputs, targets)`.
 
         Two entries are inputs and targets, unless the first alone does not satisfy `forward` and both do: a
@@ -51,7 +53,7 @@ class Batch:
         refusal: PenjingError | None = None
         for inputs, targets in readings:
             try:
-                return cls(Call.of(model, inputs), targets, given, number)
+                return cls(Call.of(model, inputs), targets, given, number, narrow)
             except PenjingError as error:
                 refusal = refusal or error
         assert refusal is not None
@@ -68,8 +70,10 @@ class Batch:
         Raises:
             PenjingError: PJ310, the model's own code fails on it.
         """
+        device = next((parameter.device.type for parameter in model.parameters()), "cpu")
         try:
-            return self.call.run(model)
+            with torch.autocast(device, torch.bfloat16, enabled=self.narrow):
+                return pytree.tree_map_only(torch.Tensor, _widened, self.call.run(model))
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
             raise PenjingError(
                 "PJ310",
@@ -78,6 +82,10 @@ class Batch:
                 path=where(error),
                 tries=["check the shapes and types of this batch against the example inputs"],
             ) from error
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 @contextmanager

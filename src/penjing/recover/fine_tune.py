@@ -42,6 +42,8 @@ class FineTune(Step):
         clip: largest norm of a step's gradient; None for no bound.
         keep: "best" evaluates after every epoch and keeps the best state, the one before training included;
             "last" evaluates nothing. Without `evaluate` it is always the last.
+        precision: "float32", or "bfloat16" for matrix products and convolutions (autocast): up to three times
+            as quick on processors that have it. Weights are float32 in any case.
         seed: of shuffling, augmentation and dropout; None for the job's.
     """
 
@@ -54,6 +56,7 @@ class FineTune(Step):
     teacher_share: float = 0.5
     clip: float | None = 1.0
     keep: Literal["best", "last"] = "best"
+    precision: Literal["float32", "bfloat16"] = "float32"
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -69,6 +72,7 @@ class FineTune(Step):
             "temperature": (0 < self.temperature < math.inf, "above 0"),
             "teacher_share": (0 <= self.teacher_share <= 1, "from 0 to 1"),
             "clip": (self.clip is None or 0 < self.clip < math.inf, "above 0, or None"),
+            "precision": (self.precision in ("float32", "bfloat16"), '"float32" or "bfloat16"'),
             "keep": (self.keep in ("best", "last"), '"best" or "last"'),
             "loss": (
                 callable(self.loss) or self.loss in ("label", "teacher", "label+teacher"),
@@ -107,7 +111,7 @@ class FineTune(Step):
         options: dict[str, Any] = {
             "epochs": self.epochs, "lr": self.lr, "weight_decay": self.weight_decay, "keep": self.keep,
             "loss": self.loss if isinstance(self.loss, str) else "own", "temperature": self.temperature,
-            "teacher_share": self.teacher_share, "clip": self.clip,
+            "teacher_share": self.teacher_share, "clip": self.clip, "precision": self.precision,
             "seed": situation.seed if self.seed is None else self.seed,
         }  # fmt: skip
         return RecoveryRecord(
@@ -171,7 +175,7 @@ class _Training:
         self._model.train()
         total, count = 0.0, 0
         for number, given in enumerate(self._step.train):
-            batch = Batch.read(self._model, given, number)
+            batch = Batch.read(self._model, given, number, narrow=self._step.precision == "bfloat16")
             loss = self._target(batch.run(self._model), batch)
             value = float(loss.detach())
             if not math.isfinite(value):

@@ -21,6 +21,12 @@ Quantities that are not named are exact: the planner is asked for their limits t
 CLOSE = 0.012
 """Relative distance from the aim that needs no improvement: closer, measuring tells no difference."""
 
+FULL = 0.95
+"""Share of a limit from which on a budget counts as used."""
+
+MARGIN = 0.01
+"""Share of a limit that noise may take when a network is measured again."""
+
 P = TypeVar("P")
 
 
@@ -93,10 +99,13 @@ def _good(candidate: Candidate[P], limits: Amounts) -> bool:
     return abs(candidate.aimed - 1) <= CLOSE or not any(quantity in AIMS for quantity in limits)
 
 
-def best(found: Sequence[Candidate[P]], *, margin: float = 0.01) -> Candidate[P] | None:
-    """The candidate inside that uses most of the budget, one with `margin` to spare before any without."""
+def best(found: Sequence[Candidate[P]]) -> Candidate[P] | None:
+    """The candidate inside that uses most of the budget.
+
+    One that leaves a `MARGIN` for the noise of the last measurement goes first, if it is full enough.
+    """
     inside = [candidate for candidate in found if candidate.used <= 1]
-    safe = [candidate for candidate in inside if candidate.used <= 1 - margin]
+    safe = [candidate for candidate in inside if FULL <= candidate.used <= 1 - MARGIN]
     return max(safe or inside, key=lambda candidate: candidate.used, default=None)
 
 
@@ -153,3 +162,6 @@ def _targets(
         # On one side only, go further at every step than proportion says: the other side must be seen.
         for power in (len(found), *range(len(found) - 1, 0, -1), *range(len(found) + 1, len(found) + 6)):
             yield corrected(power)
+        # The model may take all of that for impossible, or for what was measured already: as far as it goes.
+        for part in (0.5, 0.3, 0.2, 0.1, 0.05, 0.02):
+            yield {q: now[q] * (1 + part if below else 1 - part) if q in AIMS else limits[q] for q in limits}

@@ -13,9 +13,11 @@ from penjing.devices import Artifact, Cpu, Device, Measurement, MemoryModel, to_
 from penjing.devices.size import weights_beside
 from penjing.errors import PenjingError
 from penjing.network import Network
+from penjing.plan import Plan
 from penjing.recover import Evaluate, measured
 from penjing.report import Figures
 from penjing.run.shipped import Shipped
+from penjing.surgery import cut
 
 Counts = Mapping[str, int]
 
@@ -53,7 +55,9 @@ class Bench:
         """
         self.net, self.device, self.folder = net, device, folder
         self._memory = MemoryModel(net)
-        self.original = to_onnx(net.model, net.call, folder / "original.onnx")
+        # What torch.export refuses, the exporter refuses too: the recorded graph stands in for the module.
+        whole = cut(net, Plan()).model if net.trace.specialised else net.model
+        self.original = to_onnx(whole, net.call, folder / "original.onnx")
         self.alone = (
             device.measure([self.original.path], call=net.call)[0] if isinstance(device, Cpu) else None
         )

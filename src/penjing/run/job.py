@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from penjing.criteria import Criterion
+from penjing.criteria import Aggregate, Criterion, Normalise
 from penjing.devices import Device
 from penjing.plan import Budget, Plan
 from penjing.recover import Evaluate, Loss, Step
@@ -28,6 +27,8 @@ class Job:
         budget: what the result may cost.
         device: where it must run.
         criterion: what units are worth.
+        aggregate: how the slices of a unit are put together.
+        normalise: how axes are made comparable; None for the criterion's own way.
         why: what speaks for that criterion, for the report.
         data: calibration batches, readable more than once.
         loss: (outputs, batch) -> scalar.
@@ -45,6 +46,8 @@ class Job:
     budget: Budget
     device: Device
     criterion: Criterion
+    aggregate: Aggregate
+    normalise: Normalise | None
     why: str
     data: Iterable[Any] | None
     loss: Loss | None
@@ -66,16 +69,11 @@ class Outcome:
         plan: what was kept.
         report: every figure.
         proof: the check of the cut.
-        files: the complete run directory, in a temporary place.
+        folder: the complete run directory, in a temporary place; it goes with this object.
     """
 
     model: nn.Module
     plan: Plan
     report: Report
     proof: Proof
-    files: tempfile.TemporaryDirectory[str]
-
-    @property
-    def folder(self) -> Path:
-        """Where the files are until they are saved elsewhere."""
-        return Path(self.files.name)
+    folder: Path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 from penjing.criteria import collect, score
@@ -26,22 +28,23 @@ LOWER = 0.97
 
 
 def run(job: Job) -> Outcome:
-    """Does a job from beginning to end; everything it writes lies in a temporary folder.
+    """Does a job from beginning to end; what it writes lies in a folder that goes when the outcome does.
 
     Raises:
         PenjingError: whatever stands in the way; nothing is left behind.
     """
-    files = tempfile.TemporaryDirectory(prefix="penjing-")
-    folder = Path(files.name)
+    folder = Path(tempfile.mkdtemp(prefix="penjing-"))
     try:
         with (folder / "events.jsonl").open("w", encoding="utf-8") as events:
-            return _run(job, folder, Log(events), files)
+            outcome = _run(job, folder, Log(events))
     except BaseException:
-        files.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
         raise
+    weakref.finalize(outcome, shutil.rmtree, folder, ignore_errors=True)
+    return outcome
 
 
-def _run(job: Job, folder: Path, log: Log, files: tempfile.TemporaryDirectory[str]) -> Outcome:
+def _run(job: Job, folder: Path, log: Log) -> Outcome:
     with log.stage("trace", "tracing"):
         net = trace(job.model, job.example_inputs)
     with log.stage("measure", "measuring the original"):
@@ -71,7 +74,7 @@ def _run(job: Job, folder: Path, log: Log, files: tempfile.TemporaryDirectory[st
     made = Ingredients(job, bench, found, recovered, artifact, pair, metrics, notes, log.seconds)
     report = report_of(made)
     (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
-    return Outcome(found.cut.model, found.plan, report, found.cut.proof, files)
+    return Outcome(found.cut.model, found.plan, report, found.cut.proof, folder)
 
 
 def limits_of(job: Job, before: Amounts) -> dict[str, float]:
@@ -102,7 +105,7 @@ def _met(job: Job, before: Amounts, limits: Amounts) -> bool:
 def _search(job: Job, bench: Bench, before: Amounts, log: Log) -> Search:
     with log.stage("score", f"scoring units by {job.criterion.record.name}"), seeded(job.seed):
         statistics = collect(bench.net, job.criterion.record.needs, data=job.data, loss=job.loss)
-        scores = score(bench.net, job.criterion, statistics)
+        scores = score(bench.net, job.criterion, statistics, aggregate=job.aggregate, normalise=job.normalise)
     return Search(job, bench, scores, before, log)
 
 

@@ -22,6 +22,8 @@ def recipe_of(job: Job) -> str:
             "device": job.device.record()["name"],
             "threads": job.device.record()["threads"],
             "criterion": job.criterion.record.name,
+            "aggregate": job.aggregate,
+            "normalise": job.normalise,
             "seed": job.seed,
             "keep": list(job.keep) or None,
             "only": None if job.only is None else list(job.only),

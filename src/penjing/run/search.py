@@ -16,7 +16,7 @@ from penjing.run.adjust import Amounts, Candidate, adjust, best
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
 from penjing.run.job import Job
-from penjing.run.pricing import Affine, Latency
+from penjing.run.pricing import Affine, latency
 from penjing.run.progress import Log
 from penjing.surgery import Cut, cut
 
@@ -110,7 +110,7 @@ class Search:
             names = [axis.name for axis in net.prunable]
             known["memory"] = Plain(lambda counts: self._bench.exact(counts)["memory"], axes=names)
         if self.costs is not None:
-            known["latency"] = Latency(net, self.costs, self._scale)
+            known["latency"] = latency(net, self.costs, self._scale)
         return Allocator(
             net,
             self._scores,

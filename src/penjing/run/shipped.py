@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch.utils import _pytree as pytree
 from penjing.devices.feeds import feeds
 from penjing.devices.session import Session
 from penjing.network import Call
+
+_COMPUTED: Final = object()
+"""Stands among the leaves of a model's outputs where the file gives a tensor."""
 
 
 class Shipped(nn.Module):
@@ -34,7 +37,7 @@ class Shipped(nn.Module):
         self._inputs = tuple(feeds(call))
         with torch.no_grad():
             leaves, self._structure = pytree.tree_flatten(call.run(model))
-        self._fixed = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._leaves = [_COMPUTED if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         # Some code asks a model where its parameters are: an empty one answers.
         self.nothing = nn.Parameter(torch.empty(0), requires_grad=False)
 
@@ -48,7 +51,7 @@ class Shipped(nn.Module):
         if tuple(given) != self._inputs:
             raise ValueError(f"the exported file takes {', '.join(self._inputs)}; given {', '.join(given)}")
         found = iter(self._session.run(given))
-        results = [torch.from_numpy(next(found)) if leaf is None else leaf for leaf in self._fixed]
+        results = [torch.from_numpy(next(found)) if leaf is _COMPUTED else leaf for leaf in self._leaves]
         return pytree.tree_unflatten(results, self._structure)
 
     def _as_exported(self, *args: Any, **kwargs: Any) -> Call:

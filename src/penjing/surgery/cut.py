@@ -177,6 +177,15 @@ def check_plan(net: Network, plan: Keeping) -> None:
                 because=axis.frozen,
                 tries=[f'leave it out: keep=["{name}"]'],
             )
+    selection = Selection(net, plan.kept)
+    for node, op in net.solution.ops.items():
+        if selection.clash(op):
+            raise PenjingError(
+                "PJ202",
+                f"the plan makes two widths equal that `{node.name}` ({op.name}) tells apart by their sizes",
+                because="a projection as wide as the hidden state is taken for none",
+                tries=["keep one unit more, or less, of one of them"],
+            )
 
 
 def _correction(record: dict[str, Any]) -> Correction:

@@ -93,6 +93,10 @@ class Selection:
             else (op.node.target, op.node.args, op.node.kwargs)
         )
 
+    def clash(self, op: Op) -> tuple[Dim, Dim] | None:
+        """Two dimensions that `op` must tell apart by their sizes, and that come to be of one size."""
+        return next((pair for pair in op.apart if self.size(pair[0]) == self.size(pair[1])), None)
+
     def _resized(self, dim: Dim, old: int, loses: bool) -> int:
         """What is not the size now, but stands for it (counted from the end, or around), is made it."""
         return self.size(dim) if self.touches(dim) or (loses and old != self._space.size(dim)) else old

@@ -13,9 +13,11 @@ from penjing.network import Call, Network
 from penjing.network.op import Dims, Rule
 from penjing.network.solve import solve
 from penjing.network.trace import capture
+from penjing.surgery.proof import exact
 
 Function = Callable[..., Any]
 Outputs = list[torch.Tensor]
+ONE = torch.ones(())
 
 
 class Probed(nn.Module):
@@ -38,14 +40,11 @@ class Probed(nn.Module):
                     probe, nn.Parameter(torch.ones(one.shape, dtype=kind), requires_grad=False)
                 )
 
-    def forward(self) -> Outputs:
-        """The function's outputs."""
+    def forward(self, one: torch.Tensor) -> Outputs:
+        """The function's outputs, times the number one: a network has an input."""
         outputs = tensors_of(self._function(*(self.get_parameter(name) for name in self._inputs)))
-        probes = [
-            one if probe is None else one * self.get_parameter(probe)
-            for probe, one in zip(self._probes, outputs, strict=True)
-        ]
-        return probes
+        pairs = zip(outputs, self._probes, strict=True)
+        return [(y if probe is None else y * self.get_parameter(probe)) * one for y, probe in pairs]
 
 
 def tensors_of(result: Any) -> Outputs:
@@ -53,9 +52,15 @@ def tensors_of(result: Any) -> Outputs:
     return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
 
 
+def run(function: Function, tensors: Sequence[torch.Tensor]) -> Outputs:
+    """The outputs of a function of copies of `tensors`, computed in float64."""
+    with exact():
+        return tensors_of(function(*(tensor.clone() for tensor in tensors)))
+
+
 def network_of(function: Function, tensors: Sequence[torch.Tensor], rules: Mapping[str, Rule]) -> Network:
     """Traces and solves a function of tensors with its ends left free."""
-    module, call = Probed(function, tensors), Call(())
+    module, call = Probed(function, tensors), Call((ONE,))
     trace = capture(module, call)
     return Network(module, call, trace, solve(trace, rules, module, ends=False))
 

@@ -13,8 +13,9 @@ from penjing.axes import Dim, fold
 from penjing.network import Network
 from penjing.surgery.graph import rewrite
 from penjing.surgery.masked import run_masked
+from penjing.surgery.proof import exact
 from penjing.surgery.selection import Selection
-from penjing.testing.probe import Function, Outputs, input_dims, output_dims, tensors_of
+from penjing.testing.probe import Function, Outputs, input_dims, output_dims, run
 
 Masked = Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor]], Any]
 Indices = list[list[list[int]]]
@@ -47,11 +48,12 @@ class Reference:
             [self._kept(selection, dims) for dims in side] for side in (self._inputs, self._outputs)
         )
         expected = self._expected(inputs, outputs)
-        cut = tensors_of(rewrite(self._net, selection).double().eval()())
-        masked = pick(run_masked(self._net, selection, self._net.call), outputs)
-        return max(
-            difference(cut, expected, "the cut operator"), difference(masked, expected, "the masked run")
-        )
+        smaller = rewrite(self._net, selection).double().eval()
+        cut = run(smaller, self._net.call.args)
+        with exact():
+            masked = pick(run_masked(self._net, selection, self._net.call), outputs)
+        apart = difference(cut, expected, "the cut operator")
+        return max(apart, difference(masked, expected, "the masked run"))
 
     def shuffle(self, chosen: random.Random) -> float:
         """The largest difference between outputs in another order, and outputs of inputs in that order."""
@@ -62,21 +64,19 @@ class Reference:
         inputs, outputs = (
             [self._order(dims, orders) for dims in side] for side in (self._inputs, self._outputs)
         )
-        after = tensors_of(self._function(*pick(self._tensors, inputs)))
-        before = tensors_of(self._function(*self._copies()))
+        after = run(self._function, pick(self._tensors, inputs))
+        before = run(self._function, self._tensors)
         return difference(after, pick(before, outputs), "the operator on units in another order")
 
     def _expected(self, inputs: Indices, outputs: Indices) -> Outputs:
         if self.by_what_is_left:
-            return tensors_of(self._function(*pick(self._tensors, inputs)))
+            return run(self._function, pick(self._tensors, inputs))
         masks = [_mask(tensor, kept) for tensor, kept in zip(self._tensors, inputs, strict=True)]
         if self._masked is not None:
-            return pick(tensors_of(self._masked(self._copies(), masks)), outputs)
+            masked = self._masked
+            return pick(run(lambda *tensors: masked(tensors, masks), self._tensors), outputs)
         zeroed = [tensor.masked_fill(~mask, 0) for tensor, mask in zip(self._tensors, masks, strict=True)]
-        return pick(tensors_of(self._function(*zeroed)), outputs)
-
-    def _copies(self) -> list[torch.Tensor]:
-        return [tensor.clone() for tensor in self._tensors]
+        return pick(run(self._function, zeroed), outputs)
 
     def _kept(self, selection: Selection, dims: Sequence[Dim]) -> list[list[int]]:
         every = [list(range(self._net.solution.space.size(dim))) for dim in dims]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from penjing.testing.probe import Outputs, tensors_of
+from penjing.testing.probe import Outputs, run
 
 Place = tuple[int, int]
 """A dimension: which tensor, which of its dimensions."""
@@ -33,7 +33,7 @@ def separable(function: Callable[..., Any], tensors: Sequence[torch.Tensor], pla
 class _Judge:
     def __init__(self, function: Callable[..., Any], tensors: Sequence[torch.Tensor]) -> None:
         self._function, self._tensors = function, list(tensors)
-        self._before = self._run(self._tensors)
+        self._before = run(function, tensors)
         self._generator = torch.Generator().manual_seed(0)
 
     def size(self, place: Place) -> int:
@@ -125,12 +125,9 @@ class _Judge:
             return old + torch.randn(old.shape, dtype=old.dtype, generator=self._generator)
         return old.flatten()[torch.randperm(old.numel(), generator=self._generator)].view(old.shape)
 
-    def _run(self, tensors: Sequence[torch.Tensor]) -> Outputs:
-        return tensors_of(self._function(*(tensor.clone() for tensor in tensors)))
-
     def _try(self, tensors: Sequence[torch.Tensor]) -> Outputs | None:
         try:
-            return self._run(tensors)
+            return run(self._function, tensors)
         except (
             RuntimeError,
             IndexError,

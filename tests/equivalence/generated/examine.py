@@ -186,7 +186,7 @@ def _cut_singles(found: Outcome, grown: Grown, net: Network, judge: Judge | None
         more = removal.slices(judge.tape, set(judge.tape.parameters)) - claimed
         if more:
             found.problems.append(f"unit {unit} of {axis.name}: the judge also removes {sorted(more)}")
-        elif not agrees(outputs(model, grown.inputs), rerun(judge.tape, removal.removed, removal.arguments)):
+        elif not agrees(outputs(model, grown.inputs), rerun(judge.tape, removal.removed, removal.fits)):
             found.problems.append(f"unit {unit} of {axis.name}: differs from what the judge leaves")
 
 

@@ -30,6 +30,11 @@ PRODUCTS = frozenset(
 )
 """Sums of products: what is multiplied by something gone goes too."""
 
+LOOKUPS = frozenset(
+    {aten.index.Tensor, aten.index_select.default, aten.embedding.default, aten.gather.default}
+)
+"""Operators that look their first argument up in a table: what nothing looks up may still stay."""
+
 _BY_SIGN = frozenset({aten._prelu_kernel.default})
 """Operators that read one argument only where another is negative: they are looked at with both signs."""
 
@@ -100,7 +105,10 @@ class Reach:
     def useless(self, place: int, gone: Flags) -> set[tuple[int, int, int]]:
         """Slices (value, dimension, index) of inputs that reach nothing but elements that are gone."""
         found = set()
-        for position, read in enumerate(self.tape.entries[place].reads):
+        entry = self.tape.entries[place]
+        for position, read in enumerate(entry.reads):
+            if position == 0 and entry.function in LOOKUPS:
+                continue
             slices, rows = self.rows(place, position)
             idle = rows.any(axis=1) & ~(rows & ~gone).any(axis=1)
             found |= {(read, *slices[number]) for number in np.flatnonzero(idle)}
@@ -137,7 +145,7 @@ class Reach:
         return found
 
     def _poison(self, place: int, position: int, mask: Tensor, *, negated: bool) -> Flags:
-        """Elements that change when NaN stands where the mask is set."""
+        """Elements that change when NaN stands where the mask is set; in a table, another index."""
         entry = self.tape.entries[place]
         given = self._given(entry, negated=negated)
         poisoned = given[position]
@@ -146,7 +154,9 @@ class Reach:
         elif poisoned.dtype == torch.bool:
             given[position] = poisoned ^ mask
         else:
-            return np.zeros(sum(self.tape.values[made].numel() for made in entry.makes), dtype=bool)
+            given[position] = torch.where(
+                mask, torch.where(poisoned > 0, poisoned - 1, poisoned + 1), poisoned
+            )
         if (place, negated) not in self._base:
             self._base[place, negated] = entry.run(self._given(entry, negated=negated))
         return _changed(self._base[place, negated], entry.run(given))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tests.equivalence.generated.reach import Flags, Reach, Removed, removed_elements
-from tests.equivalence.generated.replay import UnfitError, fit
+from tests.equivalence.generated.replay import Fit, UnfitError, fit
 from tests.equivalence.generated.tape import Tape
 
 Slice = tuple[int, int, int]
@@ -31,10 +31,10 @@ _BRANCHES = 6
 
 @dataclass(frozen=True)
 class Removal:
-    """A removal that stands: what goes, and the integers of the operators that change."""
+    """A removal that stands: what goes, and how the operators that it touches are called then."""
 
     removed: Removed
-    arguments: dict[int, tuple]
+    fits: dict[int, Fit]
 
     def slices(self, tape: Tape, names: set[str]) -> set[tuple[str, int, int]]:
         """The removed slices of the named tensors."""
@@ -156,7 +156,7 @@ class Judge:
                 options.append(exact | {(value, dim, int(index)) for index in np.flatnonzero(hit)})
         return sorted(options, key=len) or [{(value, 0, index) for index in range(wanted.shape[0])}]
 
-    def _fit(self, state: State) -> dict[int, tuple]:
-        """The arguments of every operator after the removal; raises `UnfitError` where none work."""
+    def _fit(self, state: State) -> dict[int, Fit]:
+        """How every operator is called after the removal; raises `UnfitError` where there is no way."""
         places = sorted({place for value, _ in state for place in self.tape.readers.get(value, ())})
         return {place: fit(self.tape, place, state) for place in places}

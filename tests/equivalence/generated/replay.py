@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from tests.equivalence.generated.reach import Removed, removed_elements
-from tests.equivalence.generated.tape import Entry, Tape, aten
+from tests.equivalence.generated.reach import LOOKUPS, Removed, removed_elements
+from tests.equivalence.generated.tape import Entry, Slot, Tape, aten
 
 SYMMETRIC = frozenset(
     {
@@ -45,14 +46,29 @@ def left(tensor: Tensor, value: int, removed: Removed) -> Tensor:
     return tensor
 
 
-def fit(tape: Tape, place: int, removed: Removed) -> tuple[Any, ...]:
-    """Arguments with which the operator gives on what is left what it should.
+@dataclass(frozen=True)
+class Fit:
+    """How an operator is called on what is left.
+
+    Attributes:
+        args: its arguments, integers adapted.
+        tables: tables of constants with what they point to renumbered, by place among the tensors it reads.
+    """
+
+    args: tuple[Any, ...]
+    tables: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+def fit(tape: Tape, place: int, removed: Removed) -> Fit:
+    """How to call the operator so that it gives on what is left what it should.
 
     Raises:
-        UnfitError: there are none.
+        UnfitError: there is no way.
     """
     entry = tape.entries[place]
+    tables = _renumbered(tape, entry, removed)
     given = [left(tape.values[read], read, removed) for read in entry.reads]
+    given = [tables.get(position, tensor) for position, tensor in enumerate(given)]
     wanted = [left(tape.values[made], made, removed) for made in entry.makes]
     summed: list[Tensor] | None = None
     for args in islice(_candidates(tape, entry, removed), _TRIALS):
@@ -63,7 +79,7 @@ def fit(tape: Tape, place: int, removed: Removed) -> tuple[Any, ...]:
         if [one.shape for one in made] != [one.shape for one in wanted]:
             continue
         if entry.function in SYMMETRIC or _close(made, wanted):
-            return args
+            return Fit(args, tables)
         if summed is None:
             gone = [torch.from_numpy(removed_elements(tape, read, removed)) for read in entry.reads]
             zeroed = [
@@ -72,8 +88,27 @@ def fit(tape: Tape, place: int, removed: Removed) -> tuple[Any, ...]:
             whole = entry.run(zeroed)
             summed = [left(one, value, removed) for one, value in zip(whole, entry.makes, strict=True)]
         if _close(made, summed):
-            return args
+            return Fit(args, tables)
     raise UnfitError(f"{entry.function} cannot work on what is left")
+
+
+def _renumbered(tape: Tape, entry: Entry, removed: Removed) -> dict[int, Tensor]:
+    """Tables that are constants, when what they look up loses indices: each entry as it is numbered then."""
+    if entry.function not in LOOKUPS:
+        return {}
+    looked_up = entry.reads[0]
+    if entry.function is aten.index.Tensor:
+        dims = [dim for dim, table in enumerate(entry.args[1]) if isinstance(table, Slot)]
+    else:
+        dims = [0 if entry.function is aten.embedding.default else entry.args[1]]
+    found = {}
+    for position, dim in enumerate(dims, start=1):
+        gone, table = removed.get((looked_up, dim)), entry.reads[position]
+        if gone is not None and table in tape.constants:
+            numbers = np.cumsum(~gone) - 1
+            whole = torch.from_numpy(numbers)[tape.values[table]]
+            found[position] = left(whole, table, removed)
+    return found
 
 
 def run(entry: Entry, given: list[Tensor], args: tuple[Any, ...] | None = None) -> list[Tensor]:
@@ -84,7 +119,7 @@ def run(entry: Entry, given: list[Tensor], args: tuple[Any, ...] | None = None) 
     return entry.run(given, args)
 
 
-def rerun(tape: Tape, removed: Removed, arguments: dict[int, tuple[Any, ...]]) -> list[Tensor]:
+def rerun(tape: Tape, removed: Removed, fits: Mapping[int, Fit]) -> list[Tensor]:
     """The outputs of the whole network after a removal, every operator run on the results of those before."""
     values: dict[int, Tensor] = {}
     made_on_the_way = {made for entry in tape.entries for made in entry.makes}
@@ -92,8 +127,9 @@ def rerun(tape: Tape, removed: Removed, arguments: dict[int, tuple[Any, ...]]) -
         if value not in made_on_the_way:
             values[value] = left(tensor, value, removed)
     for place, entry in enumerate(tape.entries):
-        made = run(entry, [values[read] for read in entry.reads], arguments.get(place))
-        values.update(zip(entry.makes, made, strict=True))
+        fitted = fits.get(place, Fit(entry.args))
+        given = [fitted.tables.get(at, values[read]) for at, read in enumerate(entry.reads)]
+        values.update(zip(entry.makes, run(entry, given, fitted.args), strict=True))
     return [values[value] for value in tape.outputs]
 
 

@@ -121,7 +121,9 @@ class Tape:
         inputs: value numbers of the inputs.
         outputs: value numbers of the outputs.
         readers: value -> entries that read or make it.
+        constants: values that are no input and depend on none.
         aliased: some value was written to through a view, which the tape cannot follow.
+        constants: values that are no input and depend on none.
         aliased: some value was written to through a view, which the tape cannot follow.
     """
 
@@ -131,6 +133,7 @@ class Tape:
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
     readers: dict[int, list[int]] = field(default_factory=dict)
+    constants: set[int] = field(default_factory=set)
     aliased: bool = False
 
 
@@ -203,6 +206,11 @@ def record(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tape:
     tape.outputs = tuple(
         recorder.number(leaf) for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)
     )
+    moving = set(tape.inputs)
+    for entry in tape.entries:
+        if moving.intersection(entry.reads):
+            moving.update(entry.makes)
+    tape.constants = set(range(len(tape.values))) - moving
     for place, entry in enumerate(tape.entries):
         for value in {*entry.reads, *entry.makes}:
             tape.readers.setdefault(value, []).append(place)

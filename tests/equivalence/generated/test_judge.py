@@ -107,6 +107,13 @@ def test_judge_takes_all_pixels_of_a_channel_from_a_flattened_linear_layer() -> 
     assert removed(model, IMAGE, ("0.weight", 0, 3)) == rows("0", 3) | columns("2", *range(108, 144))
 
 
+def test_judge_follows_a_constant_table_and_renumbers_it() -> None:
+    model = network(nn.Linear(5, 4), channels.Permute((2, 0, 3, 1), -1), nn.Linear(4, 3))
+    table = {("1.table", 0, 1)}
+    assert removed(model, TOKENS, ("0.weight", 0, 0)) == rows("0", 0) | table | columns("2", 1)
+    assert removed(model, TOKENS, ("2.weight", 1, 1)) == table | columns("2", 1)  # the row may stay, unread
+
+
 def test_judge_takes_both_halves_of_a_gate() -> None:
     for gate in (channels.Glu(-1), channels.ChunkGate("chunk", -1), channels.ChunkGate("slice", -1)):
         model = network(nn.Linear(5, 8), gate, nn.Linear(4, 3))
@@ -169,7 +176,7 @@ def test_judge_leaves_a_network_that_a_person_would_write_smaller(
     model = build()
     tape, removal = judged(model, shape, {(name, 0, 2)})
     assert isinstance(removal, Removal), removal
-    left = rerun(tape, removal.removed, removal.arguments)
+    left = rerun(tape, removal.removed, removal.fits)
     state = {key: value.detach() for key, value in model.named_parameters()}
     for parameter, dim, index in sorted(removal.slices(tape, set(state)), reverse=True):
         keep = [i for i in range(state[parameter].shape[dim]) if i != index]

@@ -261,7 +261,12 @@ CASES = (
     case("argwhere", torch.argwhere, flags(3, 2), frozen="0.0 0.1"),
     case("bincount", torch.bincount, integers(4, 5), frozen="0.0"),
     case(
-        "masked_select", torch.masked_select, (3, 2), flags(3, 2), frozen="0.0 0.1 1.0 1.1", limits="0.0 1.0"
+        "masked_select",
+        torch.masked_select,
+        (3, 2),
+        flags(3, 2),
+        frozen="0.0 0.1 1.0 1.1",
+        limits="0.0 1.0 1.1",
     ),
     case("_unique", lambda x: aten._unique(x)[0], integers(4, 5), frozen="0.0"),
     case("_unique2", lambda x: torch.unique(x, return_inverse=True), integers(4, 5), frozen="0.0"),
@@ -281,7 +286,7 @@ CASES = (
         flags(3, 2),
         note="mask of two",
         frozen="0.1 0.2 1.0 1.1",
-        limits="0.1 1.0",
+        limits="0.1 1.0 1.1",
     ),
     case(
         "index",

@@ -74,7 +74,7 @@ POINTWISE = (
     "digamma div divide elu empty_like eq erf erfc erfinv exp exp2 expm1 fill fix float_power floor "
     "floor_divide fmax fmin fmod frac full_like gcd ge gelu greater greater_equal gt hardshrink "
     "hardsigmoid hardswish hardtanh heaviside hypot i0 igamma igammac imag isclose isfinite isinf isnan "
-    "isneginf isposinf isreal lcm ldexp le leaky_relu lerp less less_equal lgamma lift lift_fresh "
+    "isneginf isposinf isreal lcm ldexp le leaky_relu lerp less less_equal lgamma lift "
     "lift_fresh_copy log log10 log1p log2 log_sigmoid logaddexp logaddexp2 logical_and logical_not "
     "logical_or logical_xor logit __lshift__ lt masked_fill maximum minimum mish mul multiply nan_to_num "
     "ne neg negative nextafter not_equal ones_like __or__ polar polygamma positive pow _prelu_kernel "
@@ -89,6 +89,6 @@ POINTWISE = (
 )
 
 FIRST_ONLY = (
-    "alpha_dropout _conj cpu detach dropout feature_alpha_dropout feature_dropout native_dropout normal "
+    "alpha_dropout detach dropout feature_alpha_dropout feature_dropout native_dropout normal "
     "requires_grad resolve_conj resolve_neg to _to_copy type_as uniform"
 )

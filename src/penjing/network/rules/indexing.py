@@ -14,14 +14,29 @@ BY_VALUE = "its indices are looked up by value"
 
 
 def index(op: Op, axes: Space) -> None:
-    """index(x[*a n *b], [None.., i[*k], None..]) -> y[*a *k *b]"""
-    ties.same(axes, op.output, _picked(op, axes))
+    """index(x[*a n *b], [None.., i[*k], None..]) -> y[*a *k *b]; of a mask[*n] on x[*a *n *b], y[*a k *b]"""
+    if covered := _covered(op, axes):
+        x = op.dims("self")
+        ties.same(axes, (*x[: covered.start], *x[covered.stop :]), ties.without(op.output, covered.start))
+        ties.freeze(axes, (*x[covered], op.output[covered.start]), BY_VALUE)
+        return
+    picked, _ = _picked(op, axes)
+    ties.same(axes, op.output, picked)
 
 
 def index_put(op: Op, axes: Space) -> None:
     """index_put(x[*a n *b], [None.., i[*k], None..], values[*a *k *b]) -> x[*a n *b], values broadcast"""
-    ties.same(axes, op.dims("self"), op.output)
-    ties.broadcast(axes, op.dims("values"), _picked(op, axes))
+    x, values = op.dims("self"), op.dims("values")
+    ties.same(axes, x, op.output)
+    if covered := _covered(op, axes):
+        behind = x[covered.stop :]
+        ties.broadcast(axes, values[len(values) - len(behind) :] if behind else (), behind)
+        if len(values) > len(behind):  # one value for each place that the mask picks
+            ties.freeze(axes, (*x[covered], *values[: len(values) - len(behind)]), BY_VALUE)
+        return
+    picked, made = _picked(op, axes)
+    ties.broadcast(axes, values, picked)
+    _write(op, axes, made, added=op.value("accumulate"))
 
 
 def index_select(op: Op, axes: Space) -> None:
@@ -29,45 +44,57 @@ def index_select(op: Op, axes: Space) -> None:
     x = op.dims("self")
     place = ties.place_of(op, x)
     ties.others(axes, x, op.output, place)
-    ties.freeze(axes, (x[place], op.output[place], *op.dims("index")), BY_VALUE)
+    ties.same(axes, op.output[place : place + 1], op.dims("index"))
+    axes.freeze(x[place], BY_VALUE)
 
 
 def index_add(op: Op, axes: Space) -> None:
     """index_add(x[*a n *b], dim, i[k], source[*a k *b]?) -> y[*a n *b]; index_copy and index_fill alike"""
-    x, source = op.dims("self"), op.maybe("source")
+    x, source, table = op.dims("self"), op.maybe("source"), op.dims("index")
     place = ties.place_of(op, x)
     ties.same(axes, x, op.output)
-    ties.freeze(axes, (x[place], *op.dims("index")), BY_VALUE)
+    axes.freeze(x[place], BY_VALUE)
     if source:
         ties.others(axes, x, source, place)
-        axes.freeze(source[place], BY_VALUE)
+        ties.same(axes, source[place : place + 1], table)
+    _write(op, axes, table, added=op.name == "aten.index_add")
 
 
 def gather(op: Op, axes: Space) -> None:
-    """gather(x[*a n *b], dim, i[*a k *b]) -> y[*a k *b]"""
-    _pointwise(op, axes, op.dims("index"))
-    ties.same(axes, op.dims("index"), op.output)
+    """gather(x[*a n *b], dim, i[*a k *b]) -> y[*a k *b]; i may be smaller than x outside of dim"""
+    x, table = op.dims("self"), op.dims("index")
+    ties.same(axes, table, op.output)
+    if not x:
+        return
+    place = ties.place_of(op, x)
+    _lead(op, axes, ties.without(x, place), ties.without(table, place))
+    axes.freeze(x[place], BY_VALUE)
 
 
 def scatter(op: Op, axes: Space) -> None:
-    """scatter(x[*a n *b], dim, i[*a k *b], src[*a k *b]?) -> y[*a n *b]"""
-    tables: list[Dims] = [op.dims("index")]
-    if src := op.maybe("src"):
-        tables.append(src)
-    _pointwise(op, axes, *tables)
-    ties.same(axes, op.dims("self"), op.output)
+    """scatter(x[*a n *b], dim, i[*a k *b], src[*a k *b]?) -> y[*a n *b]; i may be smaller than the others"""
+    x, table, source = op.dims("self"), op.dims("index"), op.maybe("src")
+    place = ties.place_of(op, x)
+    ties.same(axes, x, op.output)
+    _lead(op, axes, ties.without(x, place), ties.without(table, place))
+    _lead(op, axes, source or table, table)
+    axes.freeze(x[place], BY_VALUE)
+    added = op.name == "aten.scatter_add" or op.arguments.get("reduce") in ("sum", "add")
+    _write(op, axes, (table[place],), added=added)
 
 
 def take_along_dim(op: Op, axes: Space) -> None:
-    """take_along_dim(x[*a n *b], i[*a k *b], dim) -> y[*a k *b], broadcast outside of dim"""
+    """take_along_dim(x[*a n *b], i[*a k *b], dim) -> y[*a k *b], broadcast elsewhere; or of x laid flat"""
     x, table, y = op.dims("self"), op.dims("indices"), op.output
     if op.value("dim") is None:
-        ties.freeze_all(op, axes, BY_VALUE)
+        ties.freeze(axes, x, BY_VALUE)
+        ties.same(axes, y, (axes.product(*table),))
         return
     place = ties.place_of(op, x)
     for dims in (x, table):
         ties.broadcast(axes, ties.without(dims, place), ties.without(y, place))
-    ties.freeze(axes, (dims[place] for dims in (x, table, y)), BY_VALUE)
+    axes.tie(table[place], y[place])
+    axes.freeze(x[place], BY_VALUE)
 
 
 def searchsorted(op: Op, axes: Space) -> None:
@@ -89,39 +116,46 @@ def bucketize(op: Op, axes: Space) -> None:
     ties.freeze(axes, table, BY_VALUE)
 
 
-def _picked(op: Op, axes: Space) -> Dims:
-    """The dimensions of what an index picks: those left alone, and new ones for those looked up by value.
+def _covered(op: Op, axes: Space) -> slice | None:
+    """Where the only index, a mask, lies upon x, to which it is tied; None if indices are numbers."""
+    given = op.value("indices")
+    places = [place for place, table in enumerate(given) if table is not None]
+    masks = [given[place].meta["val"].dtype in (torch.bool, torch.uint8) for place in places]
+    if not any(masks):
+        return None
+    assert len(masks) == 1, "a mask among other indices"
+    mask = op.of(given[places[0]]) or ()
+    covered = slice(places[0], places[0] + len(mask))
+    ties.same(axes, op.dims("self")[covered], mask)
+    return covered
 
-    The new ones stand where the first table stands, or in front where tables are not next to each other.
+
+def _picked(op: Op, axes: Space) -> tuple[Dims, Dims]:
+    """The dimensions of what an index picks, and those among them that are not of x but of the tables.
+
+    These stand where the first table stands, or in front where tables are not next to each other.
     """
     x, given = op.dims("self"), op.value("indices")
     places = [place for place, table in enumerate(given) if table is not None]
-    assert not any(given[place].meta["val"].dtype in (torch.bool, torch.uint8) for place in places), (
-        "a mask depends on values"
-    )
-    tables = [op.of(given[place]) or () for place in places]
-    rank = max(map(len, tables), default=0)
-    made = axes.atoms(
-        max((axes.size(t[-k]) for t in tables if len(t) >= k), key=lambda n: n != 1)
-        for k in range(rank, 0, -1)
-    )
-    for table in tables:
-        ties.broadcast(axes, table, made)
-    ties.freeze(axes, (*(x[place] for place in places), *made), BY_VALUE)
+    made: Dims = ()
+    for place in places:
+        made = ties.merged(axes, made, op.of(given[place]) or ())
+        axes.freeze(x[place], BY_VALUE)
     together = all(after - before == 1 for before, after in pairwise(places))
     left, at = ties.without(x, *places), places[0] if places and together else 0
-    return (*left[:at], *made, *left[at:])
+    return (*left[:at], *made, *left[at:]), made
 
 
-def _pointwise(op: Op, axes: Space, *tables: Dims) -> None:
-    """Ties x to tables that hold one index along `dim` an element; they may be smaller elsewhere."""
-    x = op.dims("self")
-    if not x:
-        return
-    place = ties.place_of(op, x)
-    for table in tables:
-        for at, (one, other) in enumerate(zip(x, table, strict=True)):
-            if at != place and axes.size(one) == axes.size(other):
-                axes.tie(one, other)
-            else:
-                ties.freeze(axes, (one, other), BY_VALUE)
+def _lead(op: Op, axes: Space, whole: Dims, part: Dims) -> None:
+    """Ties `part` to where `whole` begins; what lies behind is left unread."""
+    for one, other in zip(whole, part, strict=True):
+        first, rest = axes.split(one, (axes.size(other), axes.size(one) - axes.size(other)))
+        axes.tie(first, other)
+        op.rest(rest)
+
+
+def _write(op: Op, axes: Space, written: Dims, *, added: bool) -> None:
+    """What is added may be left out: zeros add nothing. What replaces may not: something else would stay."""
+    op.contracts = added
+    if not added:
+        ties.freeze(axes, written, "it replaces what it is written over")

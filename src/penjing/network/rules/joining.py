@@ -26,28 +26,35 @@ def stack(op: Op, axes: Space) -> None:
 def cat_along(op: Op, axes: Space) -> None:
     """hstack, vstack, dstack, column_stack([x, y, ...]): cat along the dimension of that name
 
-    Vectors are first made matrices: vstack stacks them as rows, column_stack and dstack as columns.
+    What has too few dimensions is first made a row (vstack), a column (column_stack), a slice (dstack).
     """
-    rank, parts = len(op.output), op.inputs()
-    vectors = all(len(dims) == 1 for dims in parts)
-    place = {"hstack": min(1, rank - 1), "vstack": 0, "row_stack": 0, "dstack": 2, "column_stack": 1}[
-        op.name.removeprefix("aten.")
-    ]
-    if all(len(dims) == rank for dims in parts):
-        _join(op, axes, parts, place)
-    elif rank == 2 and vectors:
-        _stack(op, axes, parts, place)
-    else:
-        ties.freeze_all(op, axes, APART)
+    rank, name = len(op.output), op.name.removeprefix("aten.")
+    ahead = {"vstack": (0,), "row_stack": (0,), "dstack": (0, 2), "column_stack": (1,), "hstack": (0,)}[name]
+    parts = [_raised(axes, dims, rank, ahead) for dims in op.inputs()]
+    place = {"vstack": 0, "row_stack": 0, "dstack": 2, "column_stack": 1, "hstack": min(1, rank - 1)}[name]
+    _join(op, axes, parts, place)
 
 
 def block_diag(op: Op, axes: Space) -> None:
-    """block_diag([x[n m], y[k l], ...]) -> z[n+k m+l]: zeros elsewhere"""
-    parts = op.inputs()
-    if all(len(dims) == 2 for dims in parts):
-        ties.same(axes, op.output, [axes.sum(*(dims[place] for dims in parts)) for place in (0, 1)])
-    else:
-        ties.freeze_all(op, axes, APART)
+    """block_diag([x[n m], y[k l], ...]) -> z[n+k m+l]: zeros elsewhere; vectors are rows"""
+    parts = [_raised(axes, dims, 2, (0, 0)) for dims in op.inputs()]
+    ties.same(axes, op.output, [axes.sum(*(dims[place] for dims in parts)) for place in (0, 1)])
+
+
+def cartesian_prod(op: Op, axes: Space) -> None:
+    """cartesian_prod([x[n], y[m], ...]) -> z[n*m*... 2]: every choice of one from each"""
+    if len(op.output) > 1:
+        axes.freeze(op.output[1], APART)
+    axes.tie(op.output[0], axes.product(*(dims[0] for dims in op.inputs())))
+
+
+def _raised(axes: Space, dims: Dims, rank: int, ahead: Sequence[int]) -> Dims:
+    """`dims` with ones put in at the places `ahead`, the last of them first, until there are `rank`."""
+    places = list(ahead)
+    while len(dims) < rank:
+        place = min(places.pop() if places else 0, len(dims))
+        dims = (*dims[:place], axes.atom(1), *dims[place:])
+    return dims
 
 
 def _join(op: Op, axes: Space, parts: Sequence[Dims], place: int) -> None:

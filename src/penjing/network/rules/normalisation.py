@@ -5,6 +5,7 @@ from __future__ import annotations
 from penjing.axes import Space
 from penjing.network.op import Op
 from penjing.network.rules import ties
+from penjing.network.rules.convolution import PIXELS
 
 
 def batch_norm(op: Op, axes: Space) -> None:
@@ -16,6 +17,8 @@ def batch_norm(op: Op, axes: Space) -> None:
     for statistic in ties.outputs(op)[1:]:
         if len(statistic) == 1 and axes.size(statistic[0]) == axes.size(x[1]):
             axes.tie(statistic[0], x[1])
+    if op.name == "aten.instance_norm":
+        ties.freeze(axes, x[2:], PIXELS)
     flags = ("training", "use_input_stats")
     op.normalises = any(op.arguments.get(flag) for flag in flags) or op.maybe("running_mean") is None
 

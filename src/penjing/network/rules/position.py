@@ -37,7 +37,7 @@ def diagonal(op: Op, axes: Space) -> None:
 
     Off the middle, or of an oblong matrix, rows and columns that meet have different positions.
     """
-    x = op.dims("self")
+    x = op.inputs()[0]
     places = [op.arguments.get(name, default) % len(x) for name, default in (("dim1", 0), ("dim2", 1))]
     rows, columns = (x[place] for place in places)
     summed = len(op.output) == len(x) - 2
@@ -75,6 +75,14 @@ def cross(op: Op, axes: Space) -> None:
     threes = (place for place, dim in enumerate(op.output) if axes.size(dim) == 3)
     place = op.value("dim") if op.value("dim") is not None else next(threes)
     axes.freeze(op.output[place], "the three directions of space are not units")
+
+
+def spectrogram(op: Op, axes: Space) -> None:
+    """stft(x[b? n], window) -> y[b? f t]; istft the other way"""
+    x, *window = op.inputs()
+    lead = len(x) - (2 if op.name == "aten.istft" else 1)
+    ties.same(axes, x[:lead], op.output[:lead])
+    _freeze(op, axes, (*x[lead:], *op.output[lead:], *(dim for dims in window for dim in dims)))
 
 
 def matrices(op: Op, axes: Space) -> None:

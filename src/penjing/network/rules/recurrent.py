@@ -37,18 +37,17 @@ def recurrent(op: Op, axes: Space) -> None:
             for gated in cell[:-1] if projected else cell:
                 axes.tie(gated[0], axes.product(_gates(axes, kind), hidden))
         feeds = axes.sum(*[shown] * directions)
-    axes.tie(op.output[-1], feeds)
-    ties.broadcast(axes, x[:-1], op.output[:-1])
+    ties.same(axes, op.output, (*x[:-1], feeds))
+    batch = _batch(op, axes, x)
     for place, state in enumerate([*states, *op.outputs[1:]]):
         if state:
             cell_state = kind == "lstm" and place % 2 == 1
-            axes.tie(state[-1], hidden if cell_state else shown)
-            axes.freeze(state[0], "layers and directions of one recurrent operator")
-            if len(state) == 3 and len(x) == 3:
-                axes.tie(state[1], x[0] if op.arguments.get("batch_first") else x[1])
+            ties.same(axes, state[1:], (batch, hidden if cell_state else shown))
+            axes.freeze(state[0], "layers and directions of one recurrent operator are not units")
     op.role(hidden, "hidden")
     if projected:
         op.role(shown, "projection")
+        op.differ(shown, hidden)
     op.contracts = True
 
 
@@ -68,6 +67,17 @@ def cell(op: Op, axes: Space) -> None:
             ties.broadcast(axes, x[:-1], state[:-1])
     op.role(hidden, "hidden")
     op.contracts = True
+
+
+def _batch(op: Op, axes: Space, x: Dims) -> Dim:
+    """The dimension of the sequences in a batch; the steps of each are frozen."""
+    if "batch_sizes" in op.arguments:  # packed: steps and sequences lie behind each other in one dimension
+        batch = ties.outputs(op)[1][1]
+        ties.freeze(axes, (x[0], batch, *op.dims("batch_sizes")), "steps of packed sequences are not units")
+        return batch
+    steps, batch = (x[1], x[0]) if op.value("batch_first") else (x[0], x[1])
+    axes.freeze(steps, "steps in time are not units")
+    return batch
 
 
 def _gates(axes: Space, kind: str) -> Dim:

@@ -13,8 +13,12 @@ from penjing.network.rules import ties
 
 def view(op: Op, axes: Space) -> None:
     """view(x[*a], size) -> y[*b]: factors are regrouped, in order"""
-    regroup(axes, op.inputs()[0], op.output)
-    _state(op, "size" if "size" in op.arguments else "shape", op.output)
+    x, y = op.inputs()[0], op.output
+    if "dtype" in op.arguments:
+        _view_type(axes, x, y)
+        return
+    regroup(axes, x, y)
+    _state(op, "size" if "size" in op.arguments else "shape", y)
 
 
 def view_as(op: Op, axes: Space) -> None:
@@ -110,11 +114,15 @@ def repeat(op: Op, axes: Space) -> None:
 def repeat_interleave(op: Op, axes: Space) -> None:
     """repeat_interleave(x[*a n *b], r, dim) -> y[*a n*r *b]: copies side by side; or of x laid flat"""
     x, times = op.dims("self"), op.value("repeats")
-    assert isinstance(times, int), "repeats that are a tensor depend on values"
     flat = x if op.value("dim") is not None else (axes.product(*x),)
     place = ties.place_of(op, flat) if op.value("dim") is not None else 0
-    copies = axes.atom(times)
     ties.others(axes, flat, op.output, place)
+    if not isinstance(times, int):
+        ties.freeze(
+            axes, (flat[place], op.output[place], *op.dims("repeats")), "its indices are repeated by value"
+        )
+        return
+    copies = axes.atom(times)
     axes.tie(op.output[place], axes.product(flat[place], copies))
     op.resize("repeats", copies)
     if op.value("output_size") is not None:
@@ -144,6 +152,16 @@ def regroup(axes: Space, before: Dims, after: Dims) -> None:
                 right.append(rights.pop(0))
                 other *= axes.size(right[-1])
         axes.tie(axes.product(*left), axes.product(*right))
+
+
+def _view_type(axes: Space, x: Dims, y: Dims) -> None:
+    """The same bytes as another type: a wider or narrower one takes them from the last dimension."""
+    ties.same(axes, x[:-1], y[:-1])
+    for one, other in zip(x[-1:], y[-1:], strict=True):
+        if axes.size(one) == axes.size(other):
+            axes.tie(one, other)
+        else:
+            ties.freeze(axes, (one, other), "bytes of an element are not units")
 
 
 def _state(op: Op, name: str, dims: Sequence[Dim]) -> None:

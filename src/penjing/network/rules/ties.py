@@ -76,4 +76,5 @@ def outputs(op: Op) -> list[Dims]:
 
 def used(op: Op, output: int) -> bool:
     """Whether anything reads output number `output` of several."""
-    return any(len(user.args) < 2 or user.args[1] == output for user in op.node.users)
+    readers = (user for user in op.node.users if len(user.args) < 2 or user.args[1] == output)
+    return any(reader.users or reader.op == "output" for reader in readers)

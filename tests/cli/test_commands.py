@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import torch
+
+from penjing.cli import COMMANDS, main
+from penjing.criteria import CRITERIA
+from penjing.devices import DEVICES
+from penjing.report import Report
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Path:
+    """A run by the command line; by macs, since timing is tried elsewhere."""
+    target = folder / "runs" / "a"
+    given = [
+        "prune",
+        f"{folder}/good.py:task",
+        "--budget",
+        "macs=0.5x",
+        "--device",
+        "macs",
+        "-o",
+        str(target),
+    ]
+    assert main([*given, "--epochs", "1"]) == 0
+    return target
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def record(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    return json.loads(printed(capsys, *arguments, "--json"))
+
+
+def test_commands_are_those_of_the_design() -> None:
+    assert set(COMMANDS) == {"inspect", "devices", "criteria", "profile", "prune", "export", "report", "demo"}
+
+
+@pytest.mark.parametrize("command", [[], *[[name] for name in COMMANDS]], ids=str)
+def test_command_helps(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert "Usage" in printed(capsys, *command, "--help")
+
+
+def test_devices_and_criteria_list_every_entry(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [row["name"] for row in record(capsys, "devices")] == list(DEVICES)
+    assert [row["name"] for row in record(capsys, "criteria")] == list(CRITERIA)
+    assert all(name in printed(capsys, "devices") for name in DEVICES)
+    assert all(name in printed(capsys, "criteria") for name in CRITERIA)
+    needs = {row["name"]: row["needs"] for row in record(capsys, "criteria")}
+    assert needs["taylor"] == ["data", "loss"]
+    assert needs["magnitude"] == []
+
+
+def test_inspect_shows_axes_and_why_others_are_frozen(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    found = record(capsys, "inspect", f"{folder}/good.py:task")
+    axes = {axis["name"]: axis for axis in found["axes"]}
+    assert axes["inner"]["size"] == 32
+    assert not axes["inner"]["frozen"]
+    assert {"inner.weight", "outer.weight"} <= set(axes["inner"]["tensors"])
+    assert all(axis["reason"] for axis in axes.values() if axis["frozen"])
+    assert found["parameters"] > 0 < found["macs"]
+    assert sum(found["operators"].values()) > 5
+    text = printed(capsys, "inspect", f"{folder}/good.py:task")
+    assert "inner" in text
+    assert "frozen" in text
+
+
+def test_prune_writes_a_run_and_prints_its_report(capsys: pytest.CaptureFixture[str], run: Path) -> None:
+    report = Report.model_validate_json((run / "report.json").read_text())
+    assert record(capsys, "report", str(run)) == json.loads((run / "report.json").read_text())
+    assert report.budget[0].met
+    assert [step.method for step in report.recovery] == ["batch_norm", "fine_tune"]
+    text = printed(capsys, "report", str(run))
+    for words in ("macs", "met", "before", "after", "equals the masked original", "inner", "metric"):
+        assert words in text
+
+
+def test_prune_prints_the_record_as_json(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    target = folder / "runs" / "json"
+    given = [
+        "prune",
+        f"{folder}/good.py:bare",
+        "--budget",
+        "params=0.5x",
+        "--device",
+        "params",
+        "-o",
+        str(target),
+    ]
+    assert record(capsys, *given) == json.loads((target / "report.json").read_text())
+
+
+def test_prune_that_has_nothing_to_do_says_so_and_succeeds(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    target = folder / "runs" / "met"
+    given = ["prune", f"{folder}/good.py:task", "--budget", "macs=1x", "--device", "macs", "-o", str(target)]
+    assert "nothing was changed" in printed(capsys, *given)
+    assert (target / "model.onnx").is_file()
+
+
+def test_prune_takes_axes_by_hand(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    options = ["--budget", "macs=0.9x", "--budget", "params=0.9x", "--device", "macs", "--keep", "stem*",
+               "--exact", "inner=8", "--criterion", "random", "--seed", "3", "--epochs", "0"]  # fmt: skip
+    found = record(
+        capsys, "prune", f"{folder}/good.py:task", *options, "-o", str(folder / "runs" / "by-hand")
+    )
+    axes = {axis["name"]: axis["kept"] for axis in found["axes"]}
+    assert (axes["stem"], axes["inner"]) == (16, 8)
+    assert found["seed"] == 3
+    assert [line["quantity"] for line in found["budget"]] == ["macs", "params"]
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_export_gives_a_file_that_runs(
+    capsys: pytest.CaptureFixture[str], run: Path, tmp_path: Path, form: str
+) -> None:
+    target = tmp_path / f"small.{form}"
+    found = record(capsys, "export", str(run), "--to", form, "-o", str(target))
+    assert found == {"file": str(target), "format": form, "size_bytes": target.stat().st_size}
+    assert target.read_bytes() == (run / f"model.{form}").read_bytes()
+    x = torch.randn(1, 1, 12, 12)
+    if form == "onnx":
+        session = onnxruntime.InferenceSession(target)
+        assert session.run(None, {session.get_inputs()[0].name: x.numpy()})[0].shape == (1, 4)
+    else:
+        assert torch.export.load(target).module()(x).shape == (1, 4)
+
+
+def test_export_names_the_file_after_the_run(capsys: pytest.CaptureFixture[str], run: Path) -> None:
+    printed(capsys, "export", str(run))
+    assert (run.parent / "a.onnx").is_file()
+    assert not list(run.parent.glob(".*"))
+
+
+def test_profile_counts_operators_on_a_device_that_only_counts(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    found = record(capsys, "profile", f"{folder}/good.py:task", "--device", "macs")
+    assert sum(row["macs"] for row in found["operators"]) == found["macs"]
+    assert found["latency_ms"] is None
+    assert "stem" in printed(capsys, "profile", f"{folder}/good.py:task", "--device", "macs")
+
+
+def test_profile_measures_the_whole_and_its_operators(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    found = record(capsys, "profile", f"{folder}/good.py:task")
+    assert found["latency_ms"] > 0
+    assert sum(row["ms"] for row in found["operators"]) == pytest.approx(found["predicted_ms"], rel=1e-6)
+    assert sum(row["share"] for row in found["operators"]) == pytest.approx(1)
+    assert found["model_error"]["networks"] >= 10
+    text = printed(capsys, "profile", f"{folder}/good.py:task")
+    assert "error of the latency model" in text
+    assert "inner" in text
