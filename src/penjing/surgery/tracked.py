@@ -12,9 +12,9 @@ Origin = tuple[str, ...]
 """Where an integer came from: `("attribute", "blocks.0", "num_heads")`, `("shape", "linear_1", ..., "2")`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
-    """Arithmetic on remembered integers."""
+    """Arithmetic on remembered integers; itself and nothing else is equal to it."""
 
     function: Callable[..., int]
     left: Expression
@@ -43,13 +43,17 @@ class Tracked(int):
         made.expression = expression
         return made
 
+    def __copy__(self) -> Tracked:
+        """Itself: it is immutable."""
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Tracked:
         """Itself: it is immutable."""
         return self
 
     def __eq__(self, other: object) -> bool:
         """Equality of the values; what the code finds equal is noted (see `comparisons`)."""
-        equal = int(self) == other
+        equal = int(self) == (int(other) if isinstance(other, int) else other)
         if equal and isinstance(other, int) and _noted:
             _noted[-1].append((self, other))
         return equal
@@ -74,28 +78,43 @@ def expression_of(value: int) -> Expression:
 
 def evaluate(expression: Expression, values: Mapping[Origin, int]) -> int | None:
     """The value of `expression` with some origins changed; None where it divides by zero."""
-    if isinstance(expression, Leaf):
-        return values.get(expression.origin, expression.value)
-    if isinstance(expression, Node):
-        left, right = evaluate(expression.left, values), evaluate(expression.right, values)
-        if left is None or right is None:
-            return None
-        try:
-            return expression.function(left, right)
-        except (ZeroDivisionError, ValueError):
-            return None
-    return expression
+    known: dict[Node, int] = {}
+
+    def value(at: Expression) -> int:
+        if isinstance(at, Node):
+            return known[at]
+        return values.get(at.origin, at.value) if isinstance(at, Leaf) else at
+
+    try:
+        for node in _inside_out(expression):
+            known[node] = node.function(value(node.left), value(node.right))
+    except (ZeroDivisionError, ValueError):
+        return None
+    return value(expression)
 
 
 def origins(expression: Expression) -> Iterator[Leaf]:
-    """Every remembered integer in `expression`."""
-    stack = [expression]
+    """Every remembered integer in `expression`, each once."""
+    found = {expression: None} if isinstance(expression, Leaf) else {}
+    for node in _inside_out(expression):
+        found.update(dict.fromkeys(side for side in (node.left, node.right) if isinstance(side, Leaf)))
+    yield from found
+
+
+def _inside_out(expression: Expression) -> Iterator[Node]:
+    """Every node of `expression` once, after those that it is made of; no recursion, however long the sum."""
+    done: set[Node] = set()
+    stack = [expression] if isinstance(expression, Node) else []
     while stack:
         at = stack.pop()
-        if isinstance(at, Leaf):
+        if at in done:
+            continue
+        waiting = [side for side in (at.left, at.right) if isinstance(side, Node) and side not in done]
+        if waiting:
+            stack += [at, *waiting]
+        else:
+            done.add(at)
             yield at
-        elif isinstance(at, Node):
-            stack += [at.left, at.right]
 
 
 _noted: list[list[tuple[int, int]]] = []
