@@ -177,7 +177,8 @@ def watch(net: Network) -> Watch:
 
 def is_shape(func: Any) -> bool:
     """Whether `func` reads the shape of a tensor."""
-    return func is torch.Tensor.size or func is torch.Tensor.shape.__get__  # type: ignore[attr-defined]
+    # every access to `Tensor.shape.__get__` makes another, equal, wrapper: `is` never holds
+    return func is torch.Tensor.size or func == torch.Tensor.shape.__get__  # type: ignore[attr-defined]
 
 
 def nodes_by_call(net: Network) -> dict[CallKey, list[fx.Node]]:
