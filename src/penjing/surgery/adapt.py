@@ -18,11 +18,19 @@ from penjing.surgery.watch import CallKey, Sighting, Watch, nodes_by_call
 
 @dataclass(frozen=True)
 class Demand:
-    """An expression of remembered integers that must have a value after the cut."""
+    """An expression of remembered integers that must have a value after the cut.
+
+    Attributes:
+        expression: of attributes and shapes.
+        value: what it must be.
+        call: what asks for it.
+        compared: whether the user's code compares it itself, so that no correction of a call can help.
+    """
 
     expression: Expression
     value: int
     call: str
+    compared: bool = False
 
 
 def demands(net: Network, watch: Watch, selection: Selection) -> list[Demand]:
@@ -42,7 +50,8 @@ def demands(net: Network, watch: Watch, selection: Selection) -> list[Demand]:
                 found.append(Demand(expression, wanted[path], sighting.key[0]))
     for left, right in watch.equal:
         if isinstance(left, Tracked) and isinstance(right, Tracked):
-            found.append(Demand(Node(operator.sub, left.expression, right.expression), 0, "a comparison"))
+            difference = Node(operator.sub, left.expression, right.expression)
+            found.append(Demand(difference, 0, "a comparison", compared=True))
     return found
 
 
@@ -86,7 +95,8 @@ def solve(
     Args:
         wanted: the demands.
         known: new values of what is no attribute (shapes).
-        settle: where demands leave several attributes open, let one of them keep its old value and go on.
+        settle: where demands leave several attributes open, let one of them keep its old value and go on;
+            done anyway where the code compares them itself.
     """
     values = dict(known)
     failed: list[Demand] = []
@@ -107,10 +117,11 @@ def solve(
             else:
                 later.append(demand)
         if len(later) == len(waiting):
-            if not settle:
+            stuck = [demand for demand in later if settle or demand.compared]
+            if not stuck:
                 break
-            unchanged = [demand for demand in later if evaluate(demand.expression, values) == demand.value]
-            leaf = _open((unchanged or later)[0], values)[-1]
+            unchanged = [demand for demand in stuck if evaluate(demand.expression, values) == demand.value]
+            leaf = _open((unchanged or stuck)[0], values)[-1]
             values[leaf.origin] = leaf.value
         waiting = later
     return {origin: value for origin, value in values.items() if origin[0] == "attribute"}, failed
