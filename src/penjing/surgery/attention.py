@@ -76,9 +76,12 @@ def multi_head_attention(
 
     Raises:
         ValueError: static keys or values are given.
+        RuntimeError: a causal hint without the mask.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
     """
+    if is_causal and attn_mask is None:
+        raise RuntimeError("is_causal is a hint about attn_mask, which is missing")
     if static_k is not None or static_v is not None:
         raise ValueError("static keys and values are not supported in attention that was cut")
     batched = query.dim() == 3
