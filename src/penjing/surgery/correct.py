@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ from torch.overrides import TorchFunctionMode
 
 from penjing.errors import PenjingError
 from penjing.surgery.attention import multi_head_attention
-from penjing.surgery.literals import Path, Place, caller, replaced
+from penjing.surgery.literals import Path, replaced
+from penjing.surgery.places import Place, caller, is_written, within
 
 
 @dataclass(frozen=True)
@@ -51,55 +53,52 @@ class Correction:
 
 
 class _Corrector(TorchFunctionMode):
-    """Corrects calls while one module's forward runs."""
+    """Corrects calls while one module's forward runs; not those of modules inside, which have their own."""
 
-    def __init__(self, corrections: Sequence[Correction]) -> None:
+    def __init__(self, owner: CorrectedForward) -> None:
         super().__init__()
-        self._by_place = {correction.place: correction for correction in corrections}
-        self._lines = {replace(place, occurrence=0, text="") for place in self._by_place}
+        self._owner = owner
+        self._by_place = {correction.place: correction for correction in owner.corrections}
         self._functions = {place.function for place in self._by_place}
         self._seen: Counter[Place] = Counter()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
+        correction = self._correction(getattr(func, "__name__", ""))
+        return correction.call(func, args, kwargs or {}) if correction else func(*args, **(kwargs or {}))
+
+    def _correction(self, name: str) -> Correction | None:
         if name not in self._functions:
-            return func(*args, **(kwargs or {}))
-        place = caller(name)
-        occurrence = self._seen[place]
+            return None
+        place, frame = caller(name)
+        if not within(frame, CorrectedForward.__call__.__code__, self._owner):
+            return None
         self._seen[place] += 1
-        correction = self._by_place.get(replace(place, occurrence=occurrence))
-        if correction is not None:
-            return correction.call(func, args, kwargs or {})
-        if replace(place, text="") in self._lines and not any(
-            _same_line(place, known) for known in self._by_place
-        ):
-            raise PenjingError(
-                "PJ207",
-                f"`{name}` in `{place.code}` is not the call that was corrected when the model was cut",
-                because=f"the line now reads `{place.text}`",
-                tries=["load the model with the version of its code that it was cut with"],
-            )
-        return func(*args, **(kwargs or {}))
+        return self._by_place.get(replace(place, occurrence=self._seen[place] - 1))
 
 
 class CorrectedForward:
     """A module's own `forward`, run with corrections; set on the instance, so its class stays as it is."""
 
     def __init__(self, module: nn.Module, corrections: Sequence[Correction]) -> None:
-        """Binds the class's forward to `module`."""
+        """Stands in front of the forward of `module`: its class's, or what was set on the instance before."""
         self.module, self.corrections = module, tuple(corrections)
-        self.__wrapped__ = type(module).forward.__get__(module)
+        self._before = vars(module).get("forward")
+
+    @property
+    def __wrapped__(self) -> Any:
+        """The forward that it stands in front of."""
+        return self._before or type(self.module).forward.__get__(self.module)
+
+    @property
+    def __code__(self) -> CodeType:
+        """Its code: the exporter asks a model's forward where it stands."""
+        found: CodeType = self.__wrapped__.__code__
+        return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the forward of the class."""
-        with _Corrector(self.corrections):
-            return type(self.module).forward(self.module, *args, **kwargs)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> CorrectedForward:
-        """Bound to the copy of the module."""
-        from copy import deepcopy
-
-        return CorrectedForward(deepcopy(self.module, memo), self.corrections)
+        """Runs that forward."""
+        with _Corrector(self):
+            return self.__wrapped__(*args, **kwargs)
 
 
 def install(model: nn.Module, corrections: dict[str, list[Correction]]) -> nn.Module:
@@ -107,6 +106,9 @@ def install(model: nn.Module, corrections: dict[str, list[Correction]]) -> nn.Mo
 
     Modules around a corrected attention are set too, without corrections: what calls torch functions under a
     mode takes no fused path, and the fused path knows one width only.
+
+    Raises:
+        PenjingError: PJ207, the code of a module no longer has a call that is to be corrected.
     """
     around = {
         path
@@ -116,8 +118,22 @@ def install(model: nn.Module, corrections: dict[str, list[Correction]]) -> nn.Mo
     }
     for path in sorted({*corrections, *around}):
         module = model.get_submodule(path)
-        vars(module)["forward"] = CorrectedForward(module, corrections.get(path, []))
+        found = corrections.get(path, [])
+        for correction in found:
+            _check(correction.place, module, path)
+        if found or not isinstance(vars(module).get("forward"), CorrectedForward):
+            vars(module)["forward"] = CorrectedForward(module, found)
     return model
+
+
+def _check(place: Place, module: nn.Module, path: str) -> None:
+    if not is_written(place, module):
+        raise PenjingError(
+            "PJ207",
+            f"`{type(module).__name__}` (`{path}`) no longer makes a call that was corrected when it was cut",
+            because=f"`{place.code}` has no `{place.text}`",
+            tries=["load the model with the version of its code that it was cut with"],
+        )
 
 
 def _encloses(path: str, inner: str, module: nn.Module) -> bool:
@@ -128,7 +144,3 @@ def _encloses(path: str, inner: str, module: nn.Module) -> bool:
 def _dim_of_split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     dim = kwargs.get("dim", args[2] if len(args) > 2 else 0)
     return int(dim)
-
-
-def _same_line(place: Place, known: Place) -> bool:
-    return replace(place, occurrence=0) == replace(known, occurrence=0)

@@ -12,8 +12,8 @@ from penjing.errors import PenjingError
 from penjing.network import Network, trace
 from penjing.surgery.correct import Correction
 from penjing.surgery.graph import rewrite
-from penjing.surgery.literals import Place
 from penjing.surgery.module import Edits, apply_edits, cut_copy, plan_edits
+from penjing.surgery.places import Place
 from penjing.surgery.proof import Proof, Reference
 from penjing.surgery.selection import Selection
 from penjing.surgery.watch import watch

@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import linecache
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 Path = tuple[Any, ...]
 """Where a number stands: positions, names and slice fields from the outside in."""
 
-_SKIPPED = (
-    "penjing/surgery/",
-    "torch/overrides.py",
-    "torch/functional.py",
-    "torch/nn/functional.py",
-    "torch/_tensor.py",
-    "torch/utils/",
-)
 _SLICE = ("start", "stop", "step")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A call in somebody's Python code.
-
-    Attributes:
-        function: name of the torch function that is called.
-        code: name of the Python function that calls it.
-        line: counted from that function's first line.
-        text: the source line.
-        occurrence: which call of this function on this line, counted within one call of the module.
-    """
-
-    function: str
-    code: str
-    line: int
-    text: str
-    occurrence: int = 0
 
 
 def numbers(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -81,19 +50,3 @@ def plain(value: Any) -> Any:
         if type(number) is not int and isinstance(number, int)
     }
     return replaced(value, changes) if changes else value
-
-
-def caller(function: str) -> Place:
-    """The place of the call that is being handled, outside of torch's own dispatching code."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_back is not None and _is_dispatch(frame.f_code.co_filename):
-        frame = frame.f_back
-    assert frame is not None
-    code = frame.f_code
-    text = linecache.getline(code.co_filename, frame.f_lineno).strip()
-    return Place(function, code.co_name, frame.f_lineno - code.co_firstlineno, text)
-
-
-def _is_dispatch(file: str) -> bool:
-    file = file.replace("\\", "/")
-    return any(part in file for part in _SKIPPED)

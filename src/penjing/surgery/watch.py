@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from penjing.network import Network
-from penjing.surgery.literals import Path, Place, caller, numbers, plain
+from penjing.surgery.literals import Path, numbers, plain
+from penjing.surgery.places import Place, caller
 from penjing.surgery.tracked import Leaf, Tracked, comparisons
 
 CallKey = tuple[str, str]
@@ -92,7 +93,7 @@ class CallCounter(TorchFunctionMode):
     def locate(self, func: Any) -> tuple[Place, str, int]:
         """Where this call stands, in which module, and in which call of that module."""
         path, turn, seen = self._stack[-1]
-        place = caller(getattr(func, "__name__", ""))
+        place, _ = caller(getattr(func, "__name__", ""))
         seen[place] += 1
         return replace(place, occurrence=seen[place] - 1), path, turn
 
