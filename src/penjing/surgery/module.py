@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from penjing.network import Network
 from penjing.network.solve import tensor_named
 from penjing.surgery.adapt import Demand, demands, known_shapes, solve
 from penjing.surgery.config import new_settings
+from penjing.surgery.copies import copied
 from penjing.surgery.correct import Correction, install
 from penjing.surgery.enforce import find_corrections
 from penjing.surgery.mirrors import mirrored
@@ -136,7 +137,7 @@ def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
 
 def cut_copy(model: nn.Module, edits: Edits) -> nn.Module:
     """A deep copy of `model` with the edits made."""
-    return apply_edits(deepcopy(model), edits)
+    return apply_edits(copied(model), edits)
 
 
 def _attributes(net: Network, values: Mapping[Origin, int]) -> list[tuple[str, list[str], Any]]:

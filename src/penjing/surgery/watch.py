@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from penjing.network import Network
+from penjing.surgery.copies import copied
 from penjing.surgery.literals import Path, numbers, plain
 from penjing.surgery.places import Place, caller
 from penjing.surgery.tracked import Leaf, Tracked, comparisons
@@ -157,7 +158,7 @@ class _Watcher(CallCounter):
 
 def watch(net: Network) -> Watch:
     """Runs a copy of the user's module once, on the example inputs; every integer attribute is remembered."""
-    model = deepcopy(net.model).eval()
+    model = copied(net.model).eval()
     for path, module in model.named_modules():
         _remember_attributes(module, path)
     seen = Watch()
