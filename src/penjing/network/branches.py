@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from penjing.network.arguments import operator_name
+from penjing.network.arguments import bind, operator_name
 from penjing.network.axis import name_of
 from penjing.network.operator import module_of
 from penjing.network.solve import Solution
@@ -103,10 +103,38 @@ def _region(
     leaks = (n for n in region if n in after for user in n.users if user not in inside and not _is_idle(user))
     if next(leaks, None) is not None:
         return None
+    if any(_changes_others(node, region) for node in region):
+        return None
     for node in sorted(region - after, key=position.__getitem__, reverse=True):
         if not region.issuperset(node.users):  # computed for others too
             region.discard(node)
     return region
+
+
+def _changes_others(node: fx.Node, region: set[fx.Node]) -> bool:
+    """Whether `node` writes into a tensor that was not made in `region`: the rest would see it."""
+    for name, argument in bind(node).items() if node.op == "call_function" else ():
+        if isinstance(argument, fx.Node) and name in _written(node):
+            at = argument
+            while at in region and _may_be_its_input(at):
+                at = at.all_input_nodes[0]
+            if at not in region or at.op == "placeholder":
+                return True
+    return False
+
+
+def _written(node: fx.Node) -> set[str]:
+    schema = getattr(node.target, "_schema", None)
+    arguments = schema.arguments if schema is not None else ()
+    return {a.name for a in arguments if a.alias_info is not None and a.alias_info.is_write}
+
+
+def _may_be_its_input(node: fx.Node) -> bool:
+    """Whether what `node` returns may lie in the memory of its first input."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not node.all_input_nodes:
+        return False
+    return "dropout" in schema.name or any(r.alias_info is not None for r in schema.returns)
 
 
 def _is_idle(node: fx.Node) -> bool:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from penjing.axes import Dim, Kind, leaves
+from penjing.axes import Dim, Kind
 from penjing.network import Network
 from penjing.network.arguments import bind, rebind
 from penjing.network.op import Op
-from penjing.network.solve import tensor_named
+from penjing.network.solve import tensor_named, tensors_of
+from penjing.surgery.calling import Calling
 from penjing.surgery.selection import Selection, take
 
-_FLAGS = ("train", "training")
+_FLAGS = ("train", "training", "use_input_stats")
 
 
 class GraphNetwork(nn.Module):
@@ -27,24 +28,41 @@ class GraphNetwork(nn.Module):
     `eval()`.
 
     Attributes:
-        graph: the operators.
+        fx_graph: the operators.
     """
 
     def __init__(
-        self, graph: fx.Graph, tensors: Mapping[str, torch.Tensor], out_spec: pytree.TreeSpec
+        self,
+        graph: fx.Graph,
+        tensors: Mapping[str, torch.Tensor],
+        calling: Calling,
+        out_spec: pytree.TreeSpec,
+        passing: Collection[str] = (),
     ) -> None:
-        """Takes a graph whose `get_attr` nodes name `tensors`, and the structure of what it returns."""
+        """Takes a graph and the tensors that its `get_attr` nodes name.
+
+        Args:
+            graph: takes flattened inputs, returns flattened outputs.
+            tensors: by dotted name.
+            calling: how the model was called.
+            out_spec: structure of what it returns.
+            passing: names of tensors that its state does not keep.
+        """
         super().__init__()
         for name, tensor in tensors.items():
-            _attach(self, name, tensor)
-        self.graph = graph
-        self._out_spec = _Shared(out_spec)
+            _attach(self, name, tensor, persistent=name not in passing)
+        self.fx_graph = graph
+        self._calling, self._out_spec = calling, _Shared(out_spec)
         self._functions = {False: _compile(graph), True: _compile(_training(graph))}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the graph on the arguments of the original."""
-        flat = pytree.arg_tree_leaves(*args, **kwargs)
-        return pytree.tree_unflatten(list(self._functions[self.training](self, *flat)), self._out_spec.value)
+        """Runs the graph on the arguments of the original.
+
+        Raises:
+            PenjingError: PJ209, the arguments are built otherwise than the example inputs.
+        """
+        outputs = self._functions[self.training](self, *self._calling.leaves(args, kwargs))
+        return pytree.tree_unflatten(list(outputs), self._out_spec.value)
 
 
 class _Shared:
@@ -81,8 +99,13 @@ def rewrite(net: Network, selection: Selection) -> GraphNetwork:
             made[id(whole)] = _smaller(whole, selection.kept_of(dims))
         tensors[name] = made[id(whole)]
         values[node] = graph.get_attr(name)
+    gone: set[fx.Node] = set()
     for node in net.trace.graph.nodes:
-        if node.name in selection.passed:
+        if node.name in selection.left_out or (
+            node.name not in selection.passed and gone & {*node.all_input_nodes}
+        ):
+            gone.add(node)  # by name, for dead code with an effect (a draw, a change in place) would stay
+        elif node.name in selection.passed:
             skip = next(
                 source for source in node.all_input_nodes if source.name == selection.passed[node.name]
             )
@@ -97,37 +120,46 @@ def rewrite(net: Network, selection: Selection) -> GraphNetwork:
         elif node.op == "output":
             graph.output(tuple(fx.map_arg(pytree.tree_leaves(node.args[0]), lambda n: values[n])))
     graph.eliminate_dead_code()
-    kept = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
-    missing = {
-        name: p for name, p in net.model.named_parameters(remove_duplicate=False) if name not in tensors
-    }
+    read = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
     found = {
         name: tensor
         for name, tensor in tensors.items()
-        if name in kept or (name in net.tensors and name not in selection.unread)
+        if name in read or (name in net.tensors and name not in selection.unread)
     }
-    return GraphNetwork(graph, {**found, **missing}, net.trace.out_spec)
+    for name, tensor in _others(net.model, tensors, selection):
+        found[name] = made.setdefault(id(tensor), _smaller(tensor, {}))
+    passing = found.keys() - net.model.state_dict(keep_vars=True).keys()
+    return GraphNetwork(graph, found, Calling(net.model, net.call), net.trace.out_spec, passing)
+
+
+def _others(
+    model: nn.Module, tensors: Collection[str], selection: Selection
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters and buffers that the graph never had; not those of modules that are left out."""
+    gone = {name.rpartition(".")[0] for name in selection.unread}
+    for name, tensor in tensors_of(model).items():
+        if name not in tensors and name.rpartition(".")[0] not in gone:
+            yield name, tensor
 
 
 class _Batch:
-    """Keeps the batch size free: sizes that the trace fixed are read from the first input again."""
+    """Keeps the sizes of batches free: where the trace fixed them, they are read from the inputs again."""
 
     def __init__(self, net: Network, graph: fx.Graph, values: dict[fx.Node, Any]) -> None:
         self._space, self._graph, self._values = net.solution.space, graph, values
         by_name = {node.name: node for node in net.trace.graph.nodes if node.op == "placeholder"}
-        self._source: fx.Node | None = None
-        self._atom: Dim | None = None
-        self._size: fx.Node | None = None
-        firsts = [(by_name[name], net.solution.values[by_name[name]]) for name in net.trace.inputs]
-        shaped = [(node, dims) for node, dims in firsts if isinstance(dims, tuple) and dims]
-        if shaped and len({self._space.root(dims[0]) for _, dims in shaped}) == 1:
-            node, dims = shaped[0]
-            if self._space.kind(dims[0]) is Kind.ATOM and self._space.size(dims[0]) > 1:
-                self._source, self._atom = node, self._space.root(dims[0])
+        self._sources: dict[Dim, fx.Node] = {}
+        self._sizes: dict[Dim, fx.Node] = {}
+        for name in net.trace.inputs:
+            dims = net.solution.values[by_name[name]]
+            if isinstance(dims, tuple) and dims:
+                first = self._space.root(dims[0])
+                if self._space.kind(first) is Kind.ATOM and self._space.size(first) > 1:
+                    self._sources.setdefault(first, by_name[name])
 
     def free(self, op: Op, node: fx.Node) -> None:
         """Replaces stated sizes that are multiples of the batch size by that multiple."""
-        if self._atom is None or node.target is not op.node.target:
+        if not self._sources or node.target is not op.node.target:
             return
         changed: dict[str, Any] = {}
         now = bind(node)
@@ -140,23 +172,31 @@ class _Batch:
             node.args, node.kwargs = rebind(node, changed)
 
     def _multiple(self, dim: Dim | None, size: Any, node: fx.Node) -> Any:
-        if not isinstance(size, int) or dim is None or self._atom not in leaves(self._space, dim):
+        """`size`, or an expression for it where the size of a batch is a factor of it."""
+        if dim is None or not isinstance(size, int) or self._space.kind(dim) is Kind.SUM:
             return size
-        assert self._atom is not None
-        many = self._space.size(self._atom)
-        factors = self._space.parts(dim) or (self._space.root(dim),)
-        if self._space.kind(dim) is Kind.SUM or self._atom not in factors or size % many:
-            return size
+        result: Any = 1
+        for factor in self._space.parts(dim) or (self._space.root(dim),):
+            many = self._space.size(factor)
+            if factor in self._sources and size % many == 0:
+                size //= many
+                with self._graph.inserting_before(node):
+                    found = self._size(factor)
+                    result = (
+                        found if result == 1 else self._graph.call_function(operator.mul, (result, found))
+                    )
+        if result == 1 or size == 1:
+            return size if result == 1 else result
         with self._graph.inserting_before(node):
-            if self._size is None:
-                assert self._source is not None
-                source = self._values[self._source]
-                after = next(n for n in self._graph.nodes if n.op == "call_function")
-                with self._graph.inserting_before(after):
-                    self._size = self._graph.call_function(torch.ops.aten.sym_size.int, (source, 0))
-            if size == many:
-                return self._size
-            return self._graph.call_function(operator.mul, (self._size, size // many))
+            return self._graph.call_function(operator.mul, (result, size))
+
+    def _size(self, atom: Dim) -> fx.Node:
+        if atom not in self._sizes:
+            after = next(n for n in self._graph.nodes if n.op == "call_function")
+            with self._graph.inserting_before(after):
+                source = self._values[self._sources[atom]]
+                self._sizes[atom] = self._graph.call_function(torch.ops.aten.sym_size.int, (source, 0))
+        return self._sizes[atom]
 
 
 def _smaller(whole: torch.Tensor, kept: Mapping[int, list[int]]) -> torch.Tensor:
@@ -164,7 +204,7 @@ def _smaller(whole: torch.Tensor, kept: Mapping[int, list[int]]) -> torch.Tensor
     return nn.Parameter(cut, whole.requires_grad) if isinstance(whole, nn.Parameter) else cut
 
 
-def _attach(root: nn.Module, name: str, tensor: torch.Tensor) -> None:
+def _attach(root: nn.Module, name: str, tensor: torch.Tensor, *, persistent: bool) -> None:
     """Registers `tensor` at a dotted name, making plain modules on the way."""
     *path, leaf = name.split(".")
     module = root
@@ -175,7 +215,7 @@ def _attach(root: nn.Module, name: str, tensor: torch.Tensor) -> None:
     if isinstance(tensor, nn.Parameter):
         module.register_parameter(leaf, tensor)
     else:
-        module.register_buffer(leaf, tensor)
+        module.register_buffer(leaf, tensor, persistent)
 
 
 def _training(graph: fx.Graph) -> fx.Graph:

@@ -27,6 +27,7 @@ class Selection:
         counts: atom -> how many.
         passed: name of an operator that joins a dropped branch -> name of what it then passes on.
         unread: names of parameters that only dropped branches read.
+        left_out: names of operators that only dropped branches need.
     """
 
     def __init__(self, net: Network, kept: Mapping[str, Sequence[int]], dropped: Sequence[str] = ()) -> None:
@@ -34,6 +35,7 @@ class Selection:
         branches = [net.branch(name) for name in dropped]
         self.passed = {branch.joins: branch.skips for branch in branches}
         self.unread = {name for branch in branches for name in branch.parameters}
+        self.left_out = {name for branch in branches for name in branch.operators}
         self._space = net.solution.space
         whole = {axis.name: axis.size for axis in net.axes}
         cut = {name: units for name, units in kept.items() if len(units) != whole.get(name)}
