@@ -185,7 +185,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str]]] = {
         },
     ),
 }
-"""Model, input, and its branches: name -> the module whose output is what the branch adds (but for a scale)."""
+"""Model, input, and its branches: name -> the module whose output is what the branch adds."""
 
 CASES = [(name, branch) for name, (_, _, branches) in MODELS.items() for branch in branches]
 
@@ -250,7 +250,7 @@ def test_parameters_of_a_dropped_branch_are_gone_and_no_others(name: str) -> Non
 
 @pytest.mark.parametrize("name", MODELS)
 def test_operators_of_a_dropped_branch_are_not_run(name: str) -> None:
-    """Also not those that have an effect of their own: `relu_`, or attention, which may draw random numbers."""
+    """Also not those with an effect of their own: `relu_`, or attention, which may draw random numbers."""
     build, x, _ = MODELS[name]
     net = trace(seeded(build), x)
     for branch in net.branches:
