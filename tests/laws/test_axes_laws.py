@@ -112,7 +112,7 @@ def test_solution_does_not_change_when_every_tie_is_said_again(seed: int) -> Non
 
 @given(st.integers(0, 2**32))
 def test_sums_are_cut_no_finer_and_no_coarser_than_single_indices_demand(seed: int) -> None:
-    """Oracle: union-find over single indices; every class of it must be one (atom, unit) and the other way round."""
+    """Oracle: union-find over single indices; each of its classes must be one (atom, unit), and back."""
     rng = random.Random(seed)
     sizes, relations, ties = _system(rng)
     relations = [r for r in relations if r[0] == "sum"]

@@ -116,7 +116,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", dict.fromkeys(CASES), ids=lambda case: str(hash(case) % 10000))
+@pytest.mark.parametrize("case", list(dict.fromkeys(CASES)), ids=repr)
 def test_attention_is_that_of_pytorch_when_all_widths_agree(case: Case) -> None:
     given = arguments(case)
     torch.manual_seed(0)

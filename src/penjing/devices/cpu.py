@@ -104,7 +104,5 @@ class Cpu(Device):
         sessions = [Session(single.model, threads=self.threads) for single in singles]
         jobs = [session.job(session.random_feeds()) for session in sessions]
         clock = time.thread_time if self.threads == 1 else time.process_time
-        timings = interleave(
-            jobs, cpu_clock=clock, spread=0.03, limit_s=2.0, turn_s=0.005, least_turns=6
-        )
+        timings = interleave(jobs, cpu_clock=clock, spread=0.03, limit_s=2.0, turn_s=0.005, least_turns=6)
         return [timing.cpu_s if self.threads == 1 else timing.wall_s for timing in timings]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-import transformers.integrations.moe  # registers transformers::grouped_mm_fallback
 
 from tests.network.rules.case import case, half
 
