@@ -211,6 +211,7 @@ def zoo() -> dict[str, Any]:
     from tests.zoo.registry import ENTRIES
 
     rows: dict[str, dict[str, Any]] = {}
+    gc.freeze()  # what the libraries hold would otherwise be walked before every measurement
     for entry in ENTRIES:
         model = entry.build().eval()
         try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from penjing import criteria, devices
     from penjing.api import Result, Task, load, trace
-    from penjing.api import prune as prune
+    from penjing.api import prune as prune  # type: ignore[no-redef]
     from penjing.errors import PenjingError
     from penjing.plan import Budget, Plan
     from penjing.recover import BatchNorm, FineTune

@@ -229,7 +229,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "says"), BAD, ids=[f"{code}-{options}" for options, code, _ in BAD]
+    ("options", "code", "says"), BAD, ids=[f"{code}-{number}" for number, (_, code, _) in enumerate(BAD)]
 )
 def test_prune_refuses_with_one_error_and_leaves_the_model(
     original: Small, options: dict[str, Any], code: str, says: str

@@ -23,6 +23,7 @@ READ_ACROSS = {
     ("vit_registers", "prefix"): "tokens attend to the registers: a softmax over them",
     ("einsum_attention", "attn2.to_qkv"): "linear attention: elu(0) + 1 is not zero",
     ("standardised", "conv1"): "every filter is standardised over its input channels",
+    ("vq_vae", "encoder.2"): "the commitment loss is a mean over the code's units",
     ("capsules", "w:in2"): "routing is a softmax over the classes",
     ("transformer_decoder", "pool.in_proj"): "attention weights are returned as their mean over the heads",
 }
