@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 
 from penjing import plan
 from penjing.errors import PenjingError
-from penjing.network import Network
 from penjing.plan import Allocator, Plan, Summed, Term
 from penjing.plan.choices import Choice
 from penjing.plan.frontier import Frontier
@@ -141,12 +141,14 @@ def test_frontier_is_close_to_the_optimum_of_small_instances(
     assert max(gaps) <= worst
 
 
-NETWORKS = ["resnet_bottleneck", "shufflenet_v2", "mini_llama", "vit"]
+NETWORKS = ["resnet_bottleneck", "shufflenet_v2", "vit"]
 
 
-def allocator(net: Network, seed: int, floor: float, step: int) -> Allocator:
+@functools.cache
+def allocator(name: str, floor: float, step: int) -> Allocator:
+    net = networks.zoo(name)
     costs = {"macs": plan.macs(net), "params": plan.parameters(net)}
-    return Allocator(net, networks.randoms(net, seed), costs, floor=floor, steps=step)
+    return Allocator(net, networks.randoms(net), costs, floor=floor, steps=step)
 
 
 def planned(planner: Allocator, limits: Mapping[str, float]) -> Plan | None:
@@ -165,12 +167,10 @@ def test_plan_meets_its_budget_keeps_its_floors_and_survives_json_or_raises(
     name: str, data: st.DataObject
 ) -> None:
     net = networks.zoo(name)
-    floor, step = data.draw(st.floats(0, 0.9)), data.draw(st.sampled_from([1, 4, 8, 16]))
+    floor, step = data.draw(st.sampled_from([0.0, 0.25])), data.draw(st.sampled_from([1, 8]))
     quantity, share = data.draw(st.sampled_from(["macs", "params"])), data.draw(st.floats(0.01, 1.2))
-    before = {"macs": net.macs, "params": net.parameters}
-    limit = share * before[quantity]
-    planner = allocator(net, data.draw(st.integers(0, 3)), floor, step)
-    made = planned(planner, {quantity: limit})
+    limit = share * {"macs": net.macs, "params": net.parameters}[quantity]
+    made = planned(allocator(name, floor, step), {quantity: limit})
     if made is None:
         return
     counts = made.counts()
@@ -185,8 +185,7 @@ def test_plan_meets_its_budget_keeps_its_floors_and_survives_json_or_raises(
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("step", [1, 16])
 def test_plan_is_never_worth_less_for_a_larger_budget(name: str, step: int) -> None:
-    net = networks.zoo(name)
-    planner = allocator(net, 0, 0.1, step)
+    net, planner = networks.zoo(name), allocator(name, 0.1, step)
     worth = []
     for percent in range(100, 4, -1):
         try:

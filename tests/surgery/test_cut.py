@@ -48,7 +48,7 @@ def zeroed(model: Net, kept1: list[int], kept2: list[int]) -> Net:
     return model
 
 
-# -- what a plan may ask for ----------------------------------------------------------------------------------
+# -- what a plan may ask for -----------------------------------------------------------------------
 
 
 def test_cut_is_the_original_with_removed_units_silenced() -> None:
@@ -115,7 +115,7 @@ def test_frozen_axis_is_refused_with_its_reason_and_a_way_out() -> None:
     assert cut(net, Keep({"fc": (0, 1, 2, 3, 4)})).fallback is None
 
 
-# -- what survives --------------------------------------------------------------------------------------------
+# -- what survives ---------------------------------------------------------------------------------
 
 
 def test_original_is_left_as_it_was() -> None:
@@ -379,7 +379,7 @@ def test_cut_gives_no_warning() -> None:
         shrink(seeded(Net), X)
 
 
-# -- where the user's code cannot follow ----------------------------------------------------------------------
+# -- where the user's code cannot follow -----------------------------------------------------------
 
 
 class Stubborn(nn.Module):
@@ -449,7 +449,7 @@ def test_cut_by_a_wrong_rule_is_never_returned() -> None:
     assert caught.value.code == "PJ205"
 
 
-# -- plain layers in a row ------------------------------------------------------------------------------------
+# -- plain layers in a row -------------------------------------------------------------------------
 
 
 def test_sequential_is_cut_though_its_input_is_called_like_a_builtin() -> None:

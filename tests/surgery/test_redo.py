@@ -130,7 +130,7 @@ def test_recorded_cut_is_made_again_in_another_process(tmp_path: Path) -> None:
         assert torch.equal(torch.load(tmp_path / "y.pt"), model(TOKENS))
 
 
-# -- modules that it was not made for -------------------------------------------------------------------------
+# -- modules that it was not made for --------------------------------------------------------------
 
 
 def refused(record: Any, model: nn.Module, x: Tensor | None = None) -> PenjingError:

@@ -320,3 +320,38 @@ class ToTokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(2).transpose(1, 2)
+
+
+class PatchMerge(nn.Module):
+    """Swin's merging: each of four neighbours becomes channels, normalised and reduced."""
+
+    def __init__(self, c: int, out: int) -> None:
+        super().__init__()
+        self.norm = affine(nn.LayerNorm(4 * c))
+        self.reduce = nn.Linear(4 * c, out, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        x = torch.cat([x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]], -1)
+        return self.reduce(self.norm(x)).permute(0, 3, 1, 2)
+
+
+class WindowAttention(Sized):
+    """Attention inside of windows, with a learnt bias for each head and pair of places, after a roll."""
+
+    def __init__(self, c: int, heads: int, width: int, window: int, shift: int) -> None:
+        super().__init__()
+        self.heads, self.width, self.window, self.shift = heads, width, window, shift
+        self.qkv, self.proj = nn.Linear(c, 3 * heads * width), nn.Linear(heads * width, c)
+        self.bias = nn.Parameter(torch.randn(heads, window * window, window * window))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        n = self.window
+        y = torch.roll(x.permute(0, 2, 3, 1), (-self.shift, -self.shift), dims=(1, 2))
+        y = y.view(b, h // n, n, w // n, n, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, n * n, c)
+        q, k, v = self.qkv(y).view(-1, n * n, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
+        a = (q @ k.transpose(-1, -2)) * self.width**-0.5 + self.bias
+        y = self.proj((a.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        y = y.view(b, h // n, w // n, n, n, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, c)
+        return x + torch.roll(y, (self.shift, self.shift), dims=(1, 2)).permute(0, 3, 1, 2)

@@ -166,6 +166,13 @@ def _permute(rng: Random, shape: Shape) -> nn.Module:
     return channels.Permute(tuple(rng.sample(range(c), c)), dim)
 
 
+def _windows(rng: Random, shape: Shape) -> nn.Module | None:
+    window = 3 if shape[2] % 3 == 0 else 2
+    if shape[2] != shape[3] or shape[2] % window:
+        return None
+    return images.WindowAttention(shape[1], 2, rng.choice([2, 3]), window, rng.choice([0, 1]))
+
+
 def _attention(rng: Random, shape: Shape) -> nn.Module:
     c, heads, width = shape[2], rng.choice([2, 3, 4]), rng.choice([2, 3, 4])
     kind = rng.randrange(3)
@@ -238,6 +245,13 @@ MOVES: tuple[Move, ...] = (
     Move("unfolded conv", 4, lambda r, s: images.Unfolded(s[1], r.choice(WIDTHS))),
     Move("bottleneck", 4, lambda r, s: images.Bottleneck(s[1], 8, r.choice([1, 2, 4, 8])), weight=2),
     Move("head scale", 4, _when_heads(lambda r, s, h: images.DepthToHeads(h))),
+    Move(
+        "patch merge",
+        4,
+        lambda r, s: images.PatchMerge(s[1], r.choice(WIDTHS)) if s[2] % 2 == 0 and s[3] % 2 == 0 else None,
+        folds=True,
+    ),
+    Move("window attention", 4, _windows),
     Move("to tokens", 4, lambda r, s: images.ToTokens() if s[2] * s[3] <= 36 else None),
     # tokens
     Move("linear", 3, lambda r, s: nn.Linear(s[2], r.choice(WIDTHS), bias=r.random() < 0.7), weight=4),
@@ -275,6 +289,9 @@ MOVES: tuple[Move, ...] = (
     Move("global context", 3, lambda r, s: tokens.GlobalContext(s[2], r.choice([3, 4]))),
     Move("tied pair", 3, lambda r, s: tokens.TiedPair(s[2], r.choice(WIDTHS))),
     Move("to image", 3, lambda r, s: tokens.ToImage(2) if s[1] % 2 == 0 else None),
+    Move("decode", 3, lambda r, s: tokens.Decode(s[2], r.choice([3, 4]), r.choice([4, 6]))),
+    Move("lstm", 3, lambda r, s: tokens.Recurrent("lstm", s[2], r.choice([3, 4]), both=r.random() < 0.5)),
+    Move("gru", 3, lambda r, s: tokens.Recurrent("gru", s[2], r.choice([3, 4]), both=r.random() < 0.5)),
     # both
     Move("chunk", 0, _chunk, weight=5),
     Move("split", 0, _split, weight=4),

@@ -270,3 +270,28 @@ class ToImage(Sized):
     def forward(self, x: Tensor) -> Tensor:
         b, t, c = x.shape
         return x.transpose(1, 2).reshape(b, c, self.h, t // self.h)
+
+
+class Decode(Sized):
+    """The first token as a small image: a linear layer, a view, a transposed convolution."""
+
+    def __init__(self, c: int, width: int, out: int) -> None:
+        super().__init__()
+        self.width = width
+        self.fc = nn.Linear(c, width * 4)
+        self.deconv = nn.ConvTranspose2d(width, out, 2, stride=2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.deconv(F.relu(self.fc(x[:, 0])).view(x.size(0), self.width, 2, 2))
+
+
+class Recurrent(nn.Module):
+    """An LSTM or GRU over the tokens."""
+
+    def __init__(self, kind: str, c: int, hidden: int, *, both: bool) -> None:
+        super().__init__()
+        made = nn.LSTM if kind == "lstm" else nn.GRU
+        self.rnn = made(c, hidden, batch_first=True, bidirectional=both)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0]

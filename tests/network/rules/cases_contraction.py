@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+import transformers.integrations.moe  # noqa: F401 - registers transformers::grouped_mm_fallback
 
 from tests.network.rules.case import case, half
 

@@ -40,6 +40,7 @@ CASES: tuple[Case, ...] = tuple(case for family in FAMILIES for case in family.C
 
 
 @pytest.mark.filterwarnings("ignore:index_reduce.* is in beta")
+@pytest.mark.filterwarnings("ignore:(var|std)_mean.*degrees of freedom")  # of a single value that is left
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_rule_says_of_its_operator_what_is_so(case: Case) -> None:
     found = check_rule(
