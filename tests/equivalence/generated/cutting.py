@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from copy import deepcopy
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from penjing.network import Axis, Network
 from penjing.plan import Plan
@@ -59,10 +61,21 @@ def zeroed(model: nn.Module, gone: dict[tuple[str, int], set[int]]) -> nn.Module
     return copy
 
 
+class _Wide(TorchDispatchMode):
+    """Makes a graph that states float32 (the first state of a recurrent layer) compute in float64."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def wide(leaf: Any) -> Any:
+            return torch.float64 if leaf is torch.float32 else leaf
+
+        args, kwargs = pytree.tree_map(wide, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
 def outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """Flattened outputs in float64."""
     model = deepcopy(model).double().eval()
-    with torch.no_grad():
+    with torch.no_grad(), _Wide():
         made = model(*(x.double() if x.is_floating_point() else x for x in inputs))
     return [leaf for leaf in pytree.tree_leaves(made) if isinstance(leaf, Tensor)]
 
