@@ -14,6 +14,7 @@ import json
 import logging
 import platform
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -139,22 +140,23 @@ def main() -> None:
     given = arguments.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
     for name, (model, example) in networks().items():
-        if given.only and name not in given.only:
-            continue
-        found[name] = judge(trace(model, example), given.networks, given.held)
-        print(name, json.dumps(found[name], indent=1))
-    if given.only:
-        return
+        if not given.only or name in given.only:
+            found = judge(trace(model, example), given.networks, given.held)
+            sys.stdout.write(f"{name} {json.dumps(found, indent=1)}\n")
+            keep(name, found)
+
+
+def keep(name: str, found: dict[str, Any]) -> None:
+    """Puts one network's figures into the record, beside those of the others."""
+    known = json.loads(RESULT.read_text())["networks"] if RESULT.exists() else {}
+    found = {"date": str(date.today()), "commit": commit(), **found}
     record = {
         "command": "python benchmarks/bench_costs.py",
-        "date": str(date.today()),
-        "commit": commit(),
         "device": Cpu().record(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "networks": found,
+        "networks": {**known, name: found},
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(record, indent=1) + "\n")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import pickletools
 import tomllib
+import zipfile
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ FILES = {
 
 def by_macs(model: nn.Module, budget: str = "macs=0.5x", **options: Any) -> pj.Result:
     """The loop without timing: a second instead of half a minute."""
-    return pj.prune(model, EXAMPLE, budget=budget, device="macs", **options)
+    return pj.prune(model, EXAMPLE, **{"budget": budget, "device": "macs", **options})
 
 
 def test_prune_meets_every_bound_as_measured(pruned: pj.Result) -> None:
@@ -98,8 +100,9 @@ def test_save_writes_the_whole_directory(pruned: pj.Result, saved: Path) -> None
 def test_save_holds_no_pickle_but_in_the_exported_program(saved: Path) -> None:
     for path in saved.iterdir():
         if path.suffix != ".pt2":  # torch's own archive
-            assert b"torch._utils" not in path.read_bytes()
-            assert not path.read_bytes().startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"PK"))
+            assert not zipfile.is_zipfile(path)
+            with pytest.raises(ValueError, match="opcode|pickle|expected"):
+                list(pickletools.genops(path.read_bytes()))
 
 
 def test_program_computes_what_the_model_does(pruned: pj.Result, saved: Path) -> None:
@@ -200,7 +203,7 @@ def test_prune_reads_a_generator_of_data_more_than_once(original: Small) -> None
 
 def test_prune_falls_back_to_the_module_where_evaluate_needs_it(original: Small) -> None:
     def evaluate(model: nn.Module) -> float:
-        return float(model.head.weight.abs().sum()) / 100
+        return model.head.weight.detach().abs().sum().item() / 100
 
     report = by_macs(original, evaluate=evaluate).report
     assert report.after.metric_of == "pytorch"

@@ -66,7 +66,7 @@ def adjust(
     candidates that were measured, above all for the largest inside the budget and the smallest outside.
 
     Args:
-        limits: per quantity.
+        limits: per quantity; may be empty.
         plan: the best plan whose predicted amounts are within those given; PJ503 where there is none.
         predict: what the model says of a plan.
         measure: what a plan comes to; asked once per plan.
@@ -87,8 +87,9 @@ def adjust(
         predicted = dict(predict(proposal))
         measured = dict(measure(proposal))
         shares = {quantity: measured[quantity] / limit for quantity, limit in limits.items()}
-        aimed = max(share / AIMS.get(quantity, 1.0) for quantity, share in shares.items())
-        found.append(Candidate(proposal, target, predicted, measured, max(shares.values()), aimed))
+        aimed = max((share / AIMS.get(quantity, 1.0) for quantity, share in shares.items()), default=0.0)
+        used = max(shares.values(), default=0.0)
+        found.append(Candidate(proposal, target, predicted, measured, used, aimed))
     return found
 
 

@@ -70,13 +70,22 @@ class Reference:
 
     def _expected(self, inputs: Indices, outputs: Indices) -> Outputs:
         if self.by_what_is_left:
-            return run(self._function, pick(self._tensors, inputs))
+            return self._of_what_is_left(pick(self._tensors, inputs))
         masks = [_mask(tensor, kept) for tensor, kept in zip(self._tensors, inputs, strict=True)]
         if self._masked is not None:
             masked = self._masked
             return pick(run(lambda *tensors: masked(tensors, masks), self._tensors), outputs)
         zeroed = [tensor.masked_fill(~mask, 0) for tensor, mask in zip(self._tensors, masks, strict=True)]
         return pick(run(self._function, zeroed), outputs)
+
+    def _of_what_is_left(self, tensors: Outputs) -> Outputs:
+        try:
+            return run(self._function, tensors)
+        except RuntimeError as error:
+            raise Difference(
+                f"the function does not run on what is left ({error}): write it so that it reads sizes off its tensors, "
+                "or give `masked`"
+            ) from error
 
     def _kept(self, selection: Selection, dims: Sequence[Dim]) -> list[list[int]]:
         every = [list(range(self._net.solution.space.size(dim))) for dim in dims]

@@ -174,7 +174,7 @@ class _Recorder(TorchDispatchMode):
 
 def _plainer(func: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     """Equal pieces as pieces of stated sizes: what a person would write who wants other sizes."""
-    if func is aten.split.Tensor:
+    if func in (aten.split.Tensor, aten.unsafe_split.Tensor):
         x, size, dim = args[0], args[1], args[2] if len(args) > 2 else 0
         whole = x.shape[dim]
         sizes = [min(size, whole - start) for start in range(0, whole, size)]
