@@ -122,9 +122,8 @@ class Tape:
         outputs: value numbers of the outputs.
         readers: value -> entries that read or make it.
         constants: values that are no input and depend on none.
-        aliased: some value was written to through a view, which the tape cannot follow.
+        aliased: something was written to through a view and read elsewhere, which the tape cannot follow.
         constants: values that are no input and depend on none.
-        aliased: some value was written to through a view, which the tape cannot follow.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -138,15 +137,20 @@ class Tape:
 
 
 class _Recorder(TorchDispatchMode):
+    """Numbers tensors as they come up. Values are copies: what is written to later stays as it was."""
+
     def __init__(self, tape: Tape) -> None:
         super().__init__()
         self.tape = tape
         self._number: dict[int, int] = {}
+        self._seen: list[Tensor] = []
+        self._stale: set[int] = set()
 
     def number(self, tensor: Tensor, *, fresh: bool = False) -> int:
         if fresh or id(tensor) not in self._number:
-            self._number[id(tensor)] = len(self.tape.values)
-            self.tape.values.append(tensor)
+            self._number[id(tensor)] = len(self._seen)
+            self._seen.append(tensor)
+            self.tape.values.append(tensor.detach().clone())
         return self._number[id(tensor)]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -156,13 +160,15 @@ class _Recorder(TorchDispatchMode):
                 return _WRITTEN_OUT[func](*args, **kwargs)
         if func is aten.as_strided_.default and list(args[1]) == list(args[0].shape):
             return func(*args, **kwargs)  # the memory layout alone
-        self.tape.aliased |= func is aten.copy_.default
         func, args = _plainer(func, args)
         leaves, spec = pytree.tree_flatten((args, kwargs))
         reads = tuple(self.number(leaf) for leaf in leaves if isinstance(leaf, Tensor))
+        self.tape.aliased |= not self._stale.isdisjoint(reads)
         slotted, named = pytree.tree_unflatten(
             [Slot(self.number(leaf)) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec
         )
+        if func._schema.is_mutable:
+            self._write(args[0])
         made = func(*args, **kwargs)
         results = [
             one for one in (made if isinstance(made, tuple | list) else [made]) if isinstance(one, Tensor)
@@ -170,6 +176,14 @@ class _Recorder(TorchDispatchMode):
         makes = tuple(self.number(one, fresh=True) for one in results)
         self.tape.entries.append(Entry(func, slotted, named, reads, makes))
         return made
+
+    def _write(self, tensor: Tensor) -> None:
+        """Other values that share the memory of one that is written to are no longer what they were."""
+        memory = tensor.untyped_storage().data_ptr()
+        own = self._number[id(tensor)]
+        self._stale |= {
+            n for n, seen in enumerate(self._seen) if n != own and seen.untyped_storage().data_ptr() == memory
+        }
 
 
 def _plainer(func: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
