@@ -123,7 +123,6 @@ class Tape:
         readers: value -> entries that read or make it.
         constants: values that are no input and depend on none.
         aliased: something was written to through a view and read elsewhere, which the tape cannot follow.
-        constants: values that are no input and depend on none.
     """
 
     entries: list[Entry] = field(default_factory=list)
