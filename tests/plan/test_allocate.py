@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import itertools
 from typing import Any
 
@@ -127,19 +128,29 @@ def test_allocation_takes_multiples_of_the_step_where_there_are_enough() -> None
     assert any(count % 8 == 0 for count in counts.values())
 
 
-def test_allocation_takes_finer_steps_when_a_budget_would_be_left_unused() -> None:
-    net = networks.zoo("vgg")  # six axes of 12 to 32 units: there are few multiples of 16
-    scores = networks.randoms(net)
-    allocator = Allocator(net, scores, costs(net), steps=16)
-    found = [allocator.allocate({"macs": share * net.macs}) for share in (0.8, 0.65, 0.5, 0.35, 0.2)]
-    assert all(a.costs["macs"] >= 0.95 * a.limits["macs"] for a in found)
-    widths = {count for a in found for count in a.plan.counts().values() if count > 4}
+def test_allocation_takes_finer_steps_when_budgets_would_be_left_unused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = networks.zoo("vgg")  # six axes of 12 to 64 units: there are few multiples of 16
+    scores, shares = networks.randoms(net), (0.9, 0.8, 0.65, 0.5, 0.35, 0.2)
+
+    def at_every_share() -> list[Allocation]:
+        planner = Allocator(net, scores, costs(net), steps=16)
+        return [planner.allocate({"macs": share * net.macs}) for share in shares]
+
+    fine = at_every_share()
+    monkeypatch.setattr(importlib.import_module("penjing.plan.allocate"), "WASTEFUL", 1.0)
+    coarse = at_every_share()
+    assert any(a.costs["macs"] < 0.95 * a.limits["macs"] for a in coarse)
+    assert all(a.worth >= b.worth for a, b in zip(fine, coarse, strict=True))
+    assert sum(a.worth for a in fine) > sum(b.worth for b in coarse) + 0.01
+    widths = {count for a in fine for count in a.plan.counts().values() if count > 4}
     assert any(width % 16 for width in widths)
     assert all(width % 4 == 0 for width in widths)
 
 
 def test_allocation_holds_several_limits_at_once() -> None:
-    net = networks.zoo("resnet_bottleneck")
+    net = networks.zoo("vit")
     for macs, params in [(0.5, 0.5), (0.9, 0.2), (0.3, 0.8)]:
         limits = {"macs": macs * net.macs, "params": params * net.parameters}
         found = allocate(net, networks.randoms(net), limits, costs(net))
