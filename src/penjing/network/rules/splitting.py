@@ -18,6 +18,8 @@ def split(op: Op, axes: Space) -> None:
     elif isinstance(op.arguments.get("split_size"), list | tuple):
         op.resize("split_size", pieces)
     else:
+        if "split_size" in op.arguments:
+            op.resize("split_size", pieces[0])
         _by_number(op, axes, ties.place_of(op, x), pieces)
 
 
