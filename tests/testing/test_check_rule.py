@@ -176,7 +176,7 @@ def test_check_rule_fails_when_a_limit_is_none() -> None:
 
 def test_check_rule_fails_when_an_operator_has_no_rule() -> None:
     bare = {name: rule for name, rule in RULES.items() if name != "aten.relu"}
-    with pytest.raises(RuleFailure, match="operator aten.relu has no rule"):
+    with pytest.raises(RuleFailure, match=r"operator aten\.relu has no rule"):
         check_rule(torch.relu, _tensor(2, 3), rules=bare)
 
 

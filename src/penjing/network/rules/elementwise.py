@@ -62,7 +62,7 @@ def renorm(op: Op, axes: Space) -> None:
 
 
 def nothing(op: Op, axes: Space) -> None:
-    """Ties nothing: assertions, and numbers read off a tensor of one element"""
+    """sym_size(x[*b], dim) -> a number; assertions give nothing at all: neither ties anything"""
     del op, axes
 
 

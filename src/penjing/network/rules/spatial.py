@@ -9,9 +9,10 @@ from penjing.network.rules.convolution import PIXELS
 
 
 def pool(rank: int) -> Rule:
-    """A rule for pooling or resampling `rank` dimensions: pool(x[*b *s], where[*b *s]?) -> y[*b *s'], ..."""
+    """A rule for pooling or resampling the last `rank` dimensions."""
 
     def rule(op: Op, axes: Space) -> None:
+        """pool(x[*b *s], where[*b *s]?) -> y[*b *s'], ...: pools, or resamples, the last dimensions"""
         x, *more = op.inputs()
         for dims in (*more, *ties.outputs(op)):
             _pass_leading(axes, x, dims, rank)
@@ -20,9 +21,10 @@ def pool(rank: int) -> Rule:
 
 
 def fractional_pool(rank: int) -> Rule:
-    """A rule for fractional pooling: pool(x[b c *s], samples[b c rank]) -> y[b c *s'], indices[b c *s']"""
+    """A rule for fractional pooling of the last `rank` dimensions."""
 
     def rule(op: Op, axes: Space) -> None:
+        """pool(x[b? c *s], samples[b c n]) -> y[b? c *s'], where[b? c *s']"""
         x, samples = op.dims("self"), op.dims("random_samples")
         ties.same(axes, samples[:-1], x[:-rank] if len(x) == rank + 2 else (axes.atom(1), *x[:-rank]))
         axes.freeze(samples[-1], PIXELS)
