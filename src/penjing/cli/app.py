@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-import click
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -24,6 +23,9 @@ from penjing.errors import PenjingError
 
 WRONG: Final = 2
 STOPPED: Final = 130
+
+_REFUSED: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""What wrong usage raises. Typer has a click of its own, or takes the installed one; it names this child only."""
 
 COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
@@ -69,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PenjingError as error:
         _show(error, as_json="--json" in given)
         return WRONG
-    except click.ClickException as error:
+    except _REFUSED as error:
         error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        return int(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
         Console(stderr=True).print("stopped")
         return STOPPED
     except BrokenPipeError:

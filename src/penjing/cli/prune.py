@@ -104,6 +104,7 @@ def demo(
         task.model,
         task.example_inputs,
         budget=budget,
+        normalise="rank",
         data=task.calibration_batches(),
         loss=task.loss,
         evaluate=task.evaluate,

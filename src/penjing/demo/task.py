@@ -69,9 +69,19 @@ def task() -> Task:
 
 
 def recovery(of: Task) -> list[Step]:
-    """How the demo gets its accuracy back. No epoch is chosen by test images: the last one is kept."""
+    """How the demo gets its accuracy back. No epoch is chosen by test images: the last one is kept.
+
+    Processors with tiles for bfloat16 train three times as quickly in it, and are given more epochs for that.
+    """
     assert of.train is not None
-    return [
-        BatchNorm(),
-        FineTune(epochs=6, train=of.train, lr=3e-3, teacher_share=0.9, temperature=3.0, keep="last"),
-    ]
+    tiles = torch.cpu._is_amx_tile_supported()
+    tuning = FineTune(
+        epochs=10 if tiles else 5,
+        train=of.train,
+        lr=3e-3,
+        teacher_share=0.9,
+        temperature=3.0,
+        keep="last",
+        precision="bfloat16" if tiles else "float32",
+    )
+    return [BatchNorm(), tuning]
