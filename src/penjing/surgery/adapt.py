@@ -6,14 +6,20 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import fx
 
+from penjing.axes import Dim
 from penjing.network import Network
 from penjing.network.op import Op
 from penjing.surgery.literals import Path
 from penjing.surgery.selection import Selection
 from penjing.surgery.tracked import Expression, Leaf, Node, Origin, Tracked, evaluate, expression_of, origins
 from penjing.surgery.watch import CallKey, Sighting, Watch, nodes_by_call
+
+HEADS: Path = (0, 4)
+"""Where `F.multi_head_attention_forward` is told the number of heads: its fifth positional argument."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,34 @@ def new_numbers(
     net: Network, selection: Selection, sighting: Sighting, nodes: list[fx.Node]
 ) -> dict[Path, Any]:
     """Each number of a call after the cut: a float stays, an integer is what its operator's rule says."""
+    if sighting.place.function == F.multi_head_attention_forward.__name__:
+        heads = heads_left(net, selection, nodes, int(sighting.numbers[HEADS]))
+        return {**sighting.numbers, HEADS: heads}
     whole = {path: number for path, number in sighting.numbers.items() if isinstance(number, int)}
     stated = [pair for node in nodes for pair in _stated(net, selection, node)]
     after = _match([int(number) for number in whole.values()], stated)
     return {**sighting.numbers, **dict(zip(whole, after, strict=True))}
+
+
+def heads_left(net: Network, selection: Selection, nodes: list[fx.Node], heads: int) -> int:
+    """Heads that attention keeps: the slow factor of the width that its output projection reads.
+
+    Raises:
+        ValueError: heads and head width are not separate.
+    """
+    space = net.solution.space
+    linear = [node for node in nodes if node.target is torch.ops.aten.linear.default][-1]
+    op = net.solution.ops[linear]
+    width: Dim = op.dims("weight")[1]
+    left, whole = 1, 1
+    for factor in space.parts(width) or (width,):
+        if whole == heads:
+            break
+        whole *= space.size(factor)
+        left *= selection.size(factor)
+    if whole != heads:
+        raise ValueError("heads and head width are not separate")
+    return left
 
 
 def known_shapes(net: Network, watch: Watch, selection: Selection) -> dict[Origin, int]:

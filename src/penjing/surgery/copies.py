@@ -24,6 +24,17 @@ def copied(model: nn.Module) -> Any:
     return deepcopy(model, memo)
 
 
+def recompute(module: nn.Module) -> None:
+    """Lets hooks in the style of `prune` and `weight_norm` set their weight anew from its parameters."""
+    hooks = [
+        h for h in module._forward_pre_hooks.values() if type(h).__module__.startswith("torch.nn.utils.")
+    ]
+    training, module.training = module.training, False  # spectral norm would learn on the way
+    for hook in hooks:
+        hook(module, ())
+    module.training = training
+
+
 def widened(model: nn.Module) -> nn.Module:
     """`model` in float64, in place, together with the plain tensors that its modules keep."""
     for module in model.double().modules():

@@ -8,16 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from penjing.axes import Dim
 from penjing.network import Network
-from penjing.surgery.adapt import new_numbers
+from penjing.surgery.adapt import HEADS, heads_left, new_numbers
 from penjing.surgery.correct import Correction
 from penjing.surgery.literals import Path, numbers
 from penjing.surgery.selection import Selection
 from penjing.surgery.watch import CallCounter, Sighting, Watch, is_shape, nodes_by_call
 
-_HEADS: Path = (0, 4)
-"""Where `F.multi_head_attention_forward` is told the number of heads: its fifth positional argument."""
 _SPLITS = ("split", "chunk", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split")
 
 
@@ -79,9 +76,9 @@ class _Enforcer(CallCounter):
         """PyTorch's own attention serves as long as only whole heads are gone and the widths still agree."""
         query, packed, out = args[0], args[5], args[11]
         scale = _original_scale(self._net, nodes)
-        kept = _heads(self._net, self._selection, nodes, int(before.numbers[_HEADS]))
+        kept = heads_left(self._net, self._selection, nodes, int(before.numbers[HEADS]))
         inner = out.shape[1]
-        told = (((_HEADS, kept)),) if int(args[4]) != kept else ()
+        told = (((HEADS, kept)),) if int(args[4]) != kept else ()
         if (
             kept * round(scale**-2) == inner == query.shape[-1]
             and packed is not None
@@ -123,20 +120,3 @@ def _original_scale(net: Network, nodes: list[fx.Node]) -> float:
         if node.target is torch.ops.aten.mul.Tensor and isinstance(node.args[1], float):
             return float(node.args[1])
     raise ValueError("the scale of an attention was not found in its graph")
-
-
-def _heads(net: Network, selection: Selection, nodes: list[fx.Node], heads: int) -> int:
-    """Heads that are left: the slow factor of the width that the output projection reads."""
-    space = net.solution.space
-    linear = [node for node in nodes if node.target is torch.ops.aten.linear.default][-1]
-    op = net.solution.ops[linear]
-    width: Dim = op.dims("weight")[1]
-    left, whole = 1, 1
-    for factor in space.parts(width) or (width,):
-        if whole == heads:
-            break
-        whole *= space.size(factor)
-        left *= selection.size(factor)
-    if whole != heads:
-        raise ValueError("heads and head width are not separate")
-    return left

@@ -61,10 +61,12 @@ def _cell(layer: rnn.RNNCellBase) -> Mapping[str, Any]:
 
 def _attention(layer: nn.MultiheadAttention) -> Mapping[str, Any]:
     if layer._qkv_same_embed_dim:
-        width = layer.in_proj_weight.shape[1]
-        return {"embed_dim": width, "kdim": width, "vdim": width}
-    widths = (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
-    return dict(zip(("embed_dim", "kdim", "vdim"), (w.shape[1] for w in widths), strict=True))
+        rows, width = layer.in_proj_weight.shape
+        inner = (rows - layer.out_proj.weight.shape[1]) // 2
+        return {"embed_dim": width, "kdim": width, "vdim": width, "head_dim": inner // layer.num_heads}
+    inner, width = layer.q_proj_weight.shape
+    kdim, vdim = layer.k_proj_weight.shape[1], layer.v_proj_weight.shape[1]
+    return {"embed_dim": width, "kdim": kdim, "vdim": vdim, "head_dim": inner // layer.num_heads}
 
 
 def _transformer(layer: nn.Transformer) -> Mapping[str, Any]:
@@ -95,6 +97,19 @@ MIRRORS: Mapping[type[nn.Module], Reader] = MappingProxyType(
         rnn.RNNCellBase: _cell,
     }
 )
+
+
+UNWEIGHTED: Mapping[type[nn.Module], str] = MappingProxyType(
+    {batchnorm._NormBase: "num_features", nn.GroupNorm: "num_channels"}
+)
+"""Layers that may have no weight, and what they then call the size of dimension 1 of their input."""
+
+
+def told_by_input(layer: nn.Module) -> str | None:
+    """The attribute that says how many channels go into a layer which has no tensor to tell."""
+    if next(layer.parameters(), None) is not None or next(layer.buffers(), None) is not None:
+        return None
+    return next((name for kind, name in UNWEIGHTED.items() if isinstance(layer, kind)), None)
 
 
 def mirrored(layer: nn.Module) -> dict[str, Any]:

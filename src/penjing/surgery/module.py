@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from penjing.network import Network
+from penjing.network.operator import module_of
 from penjing.network.solve import tensor_named
 from penjing.surgery.adapt import Demand, demands, known_shapes, solve
 from penjing.surgery.config import new_settings
-from penjing.surgery.copies import copied
+from penjing.surgery.copies import copied, recompute
 from penjing.surgery.correct import Correction, install
 from penjing.surgery.enforce import find_corrections
-from penjing.surgery.mirrors import mirrored
+from penjing.surgery.mirrors import mirrored, told_by_input
 from penjing.surgery.selection import Selection, take
 from penjing.surgery.settings import SettingsChange, give_settings, rebuilds_from_config
 from penjing.surgery.tracked import Origin
@@ -31,6 +32,7 @@ class Edits:
 
     Attributes:
         tensors: dotted name -> dimension -> kept indices.
+        shapes: dotted name -> shape before, of the same tensors.
         attributes: (module path, attribute path, new value).
         corrections: module path -> calls that its code makes with sizes no attribute decides.
         settings: path of a module that is built from a config -> (path of a setting, new value).
@@ -38,6 +40,7 @@ class Edits:
     """
 
     tensors: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    shapes: dict[str, list[int]] = field(default_factory=dict)
     attributes: list[tuple[str, list[str], Any]] = field(default_factory=list)
     corrections: dict[str, list[Correction]] = field(default_factory=dict)
     settings: dict[str, SettingsChange] = field(default_factory=dict)
@@ -55,12 +58,25 @@ def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits,
         kept = selection.kept_of(dims)
         if kept:
             edits.tensors[name] = kept
+            edits.shapes[name] = list(tensor_named(net.model, name).shape)
     values, failed = solve(demands(net, watch, selection), known_shapes(net, watch, selection))
-    edits.attributes = _attributes(net, values)
+    edits.attributes = _attributes(net, values) + _channels(net, selection)
     edits.corrections = find_corrections(net, selection, watch, cut_copy(net.model, edits))
     for path in _rebuilt_from_config(net.model):
         _settle(net, edits, values, path)
     return edits, failed
+
+
+def _channels(net: Network, selection: Selection) -> list[tuple[str, list[str], Any]]:
+    """New numbers of channels of layers that have no tensor to tell them."""
+    found: dict[str, tuple[str, list[str], Any]] = {}
+    for node, op in net.solution.ops.items():
+        path = module_of(node)
+        attribute = told_by_input(net.model.get_submodule(path)) if path not in found else None
+        dims = op.maybe("input")
+        if attribute is not None and dims is not None and len(dims) > 1 and selection.touches(dims[1]):
+            found[path] = (path, [attribute], selection.size(dims[1]))
+    return list(found.values())
 
 
 def _rebuilt_from_config(model: nn.Module) -> list[str]:
@@ -125,6 +141,8 @@ def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
             fresh.append((model.get_submodule(path), leaf, made[id(whole)]))
     for module, leaf, tensor in fresh:
         setattr(module, leaf, tensor)
+    for module in model.modules():
+        recompute(module)
     for path, changed in edits.settings.items():
         give_settings(model.get_submodule(path), changed)
     for path, attribute, value in edits.attributes:
