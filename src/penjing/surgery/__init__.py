@@ -1,7 +1,8 @@
 """From a plan to a smaller module, and the proof that it is the same function."""
 
-from penjing.surgery.cut import Cut, cut, redo
+from penjing.surgery.cut import Cut, cut
 from penjing.surgery.graph import GraphNetwork
 from penjing.surgery.proof import TOLERANCE, Proof
+from penjing.surgery.record import redo
 
 __all__ = ["TOLERANCE", "Cut", "GraphNetwork", "Proof", "cut", "redo"]

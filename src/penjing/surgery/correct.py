@@ -107,8 +107,6 @@ def install(model: nn.Module, corrections: dict[str, list[Correction]]) -> nn.Mo
     Modules around a corrected attention are set too, without corrections: what calls torch functions under a
     mode takes no fused path, and the fused path knows one width only.
 
-    Raises:
-        PenjingError: PJ207, the code of a module no longer has a call that is to be corrected.
     """
     around = {
         path
@@ -119,21 +117,28 @@ def install(model: nn.Module, corrections: dict[str, list[Correction]]) -> nn.Mo
     for path in sorted({*corrections, *around}):
         module = model.get_submodule(path)
         found = corrections.get(path, [])
-        for correction in found:
-            _check(correction.place, module, path)
         if found or not isinstance(vars(module).get("forward"), CorrectedForward):
             vars(module)["forward"] = CorrectedForward(module, found)
     return model
 
 
-def _check(place: Place, module: nn.Module, path: str) -> None:
-    if not is_written(place, module):
-        raise PenjingError(
-            "PJ207",
-            f"`{type(module).__name__}` (`{path}`) no longer makes a call that was corrected when it was cut",
-            because=f"`{place.code}` has no `{place.text}`",
-            tries=["load the model with the version of its code that it was cut with"],
-        )
+def check_written(model: nn.Module, corrections: dict[str, list[Correction]]) -> None:
+    """Refuses a model whose code no longer has a call that is to be corrected.
+
+    Raises:
+        PenjingError: PJ207.
+    """
+    for path, found in corrections.items():
+        module = model.get_submodule(path)
+        for place in (correction.place for correction in found):
+            if not is_written(place, module):
+                kind = f"`{type(module).__name__}`" + (f" at `{path}`" if path else "")
+                raise PenjingError(
+                    "PJ207",
+                    f"{kind} no longer makes a call that was corrected when it was cut",
+                    because=f"`{place.code}` has no `{place.text}`",
+                    tries=["load the model with the version of its code that it was cut with"],
+                )
 
 
 def _encloses(path: str, inner: str, module: nn.Module) -> bool:

@@ -9,11 +9,10 @@ from typing import Any, Protocol
 from torch import nn
 
 from penjing.errors import PenjingError
-from penjing.network import Network, trace
-from penjing.surgery.correct import Correction
+from penjing.network import Network
+from penjing.network.source import where
 from penjing.surgery.graph import rewrite
-from penjing.surgery.module import Edits, apply_edits, cut_copy, plan_edits
-from penjing.surgery.places import Place
+from penjing.surgery.module import Edits, cut_copy, plan_edits
 from penjing.surgery.proof import Proof, Reference
 from penjing.surgery.selection import Selection
 from penjing.surgery.watch import watch
@@ -66,97 +65,62 @@ def cut(net: Network, plan: Keeping) -> Cut:
     check_plan(net, plan)
     selection = Selection(net, plan.kept, plan.dropped)
     reference = Reference(net, selection)
-    reason, model, proof, edits = _own_module(net, selection, reference)
-    if model is None or proof is None:
-        model = rewrite(net, selection)
-        model.train(net.model.training)
-        proof = reference.check(model)
-    if not proof.passed:
-        raise PenjingError(
-            "PJ205",
-            f"the cut model differs from the masked original by {proof.max_error:.1e} "
-            f"(allowed: {proof.tolerance:.0e})",
-            because="a rule of penjing ties dimensions wrongly for one of the operators; nothing is returned",
-            tries=["report the model: this is a bug", "leave axes out with keep=[...] to find the operator"],
-        )
+    try:
+        model, proof, edits = _own_module(net, selection, reference)
+        reason, form = None, {"form": "module", **asdict(edits)}
+    except _CannotFollowError as refusal:
+        reason, form = str(refusal), {"form": "graph"}
+        model, proof = _graph(net, selection, reference)
     kept = {name: list(units) for name, units in plan.kept.items()}
-    record = {
-        "form": "graph" if reason else "module",
-        "kept": kept,
-        "dropped": list(plan.dropped),
-        **({} if reason else _portable(edits)),
-    }
-    return Cut(model, reason, record, proof)
+    return Cut(model, reason, {**form, "kept": kept, "dropped": list(plan.dropped)}, proof)
 
 
-def _own_module(
-    net: Network, selection: Selection, reference: Reference
-) -> tuple[str | None, nn.Module | None, Proof | None, Edits]:
-    """The user's own module, cut; or why its code cannot follow."""
-    edits = Edits()
-    if net.trace.specialised or selection.passed:
-        return (
-            net.trace.specialised or "whole branches are left out, which its code would still run",
-            None,
-            None,
-            edits,
-        )
+class _CannotFollowError(Exception):
+    """Why the user's own code cannot follow a cut."""
+
+
+def _own_module(net: Network, selection: Selection, reference: Reference) -> tuple[nn.Module, Proof, Edits]:
+    """The user's own module, cut."""
+    if net.trace.specialised:
+        raise _CannotFollowError(net.trace.specialised)
+    if selection.passed:
+        raise _CannotFollowError("whole branches are left out, which its code would still run")
     try:
         edits, failed = plan_edits(net, selection, watch(net))
         model = cut_copy(net.model, edits)
         proof = reference.check(model)
     except Exception as error:  # the user's code may raise anything on sizes it does not expect
-        return (
-            f"the model's own code does not run with the new sizes ({type(error).__name__}: {error})",
-            None,
-            None,
-            edits,
-        )
+        place, line = where(error), f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        whose = f"its own code ({place})" if place else "its own code"
+        raise _CannotFollowError(f"{whose} does not run with the new sizes ({line})") from error
     if not proof.passed:
         because = f"; it computes {failed[0].call} from sizes that cannot all fit" if failed else ""
-        return f"the model's own code computes something else with the new sizes{because}", None, None, edits
-    return None, model, proof, edits
+        raise _CannotFollowError(f"its own code computes something else with the new sizes{because}")
+    return model, proof, edits
 
 
-def redo(record: Mapping[str, Any], model: nn.Module, example_inputs: Any = None) -> nn.Module:
-    """Makes a recorded cut on a fresh module of the same architecture.
-
-    Args:
-        record: `Cut.record`, possibly through JSON.
-        model: the module at its original size; where the cut was made on the module, it is changed in place.
-        example_inputs: those of the cut; needed where the cut was made on the graph, which is traced again.
-
-    Raises:
-        PenjingError: PJ206, the module is not the one that the record was made for.
-    """
-    if record["form"] != "module":
-        if example_inputs is None:
-            raise PenjingError(
-                "PJ206",
-                "this cut was made on the traced graph, which needs example inputs to be traced again",
-                tries=["give the example inputs that the model was cut with"],
-            )
-        net = trace(model, example_inputs)
-        return rewrite(net, Selection(net, record["kept"], record["dropped"])).train(model.training)
-    edits = Edits(
-        {
-            name: {int(dim): kept for dim, kept in by_dim.items()}
-            for name, by_dim in record["tensors"].items()
-        },
-        [(path, attribute, value) for path, attribute, value in record["attributes"]],
-        {path: [_correction(one) for one in found] for path, found in record["corrections"].items()},
-        {at: [(tuple(path), value) for path, value in changed] for at, changed in record["settings"].items()},
-        record["unsettled"],
-    )
+def _graph(net: Network, selection: Selection, reference: Reference) -> tuple[nn.Module, Proof]:
+    """The rewritten graph."""
     try:
-        return apply_edits(model, edits)
-    except (AttributeError, IndexError, KeyError, RuntimeError) as error:
-        raise PenjingError(
-            "PJ206",
-            f"the record does not fit `{type(model).__name__}`",
-            because=f"{type(error).__name__}: {error}",
-            tries=["let the factory build the architecture that was pruned, at its original size"],
-        ) from error
+        model = rewrite(net, selection).train(net.model.training)
+        proof = reference.check(model)
+    except Exception as error:
+        raise _wrong("the cut graph does not run") from error
+    if not proof.passed:
+        raise _wrong(
+            f"the cut model differs from the masked original by {proof.max_error:.1e} "
+            f"(allowed: {proof.tolerance:.0e})"
+        )
+    return model, proof
+
+
+def _wrong(what: str) -> PenjingError:
+    return PenjingError(
+        "PJ205",
+        what,
+        because="a rule of penjing ties dimensions wrongly for one of the operators; nothing is returned",
+        tries=["report the model: this is a bug", "leave axes out with keep=[...] to find the operator"],
+    )
 
 
 def check_plan(net: Network, plan: Keeping) -> None:
@@ -186,21 +150,3 @@ def check_plan(net: Network, plan: Keeping) -> None:
                 because="a projection as wide as the hidden state is taken for none",
                 tries=["keep one unit more, or less, of one of them"],
             )
-
-
-def _correction(record: dict[str, Any]) -> Correction:
-    """A correction as JSON gives it back."""
-    return Correction(
-        Place(**record["place"]),
-        tuple((_tuples(path), value) for path, value in record["numbers"]),
-        tuple((name, value) for name, value in record["named"]),
-        None if record["pieces"] is None else tuple(record["pieces"]),
-    )
-
-
-def _tuples(path: Any) -> tuple[Any, ...]:
-    return tuple(path)
-
-
-def _portable(edits: Edits) -> dict[str, Any]:
-    return asdict(edits)
