@@ -1,29 +1,23 @@
-"""Figures as people read them: a few digits and a unit."""
+"""Figures as people read them: three digits and a unit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
+from typing import Final
+
+_COUNTS: Final = ((1e9, " G"), (1e6, " M"), (1e3, " K"), (1.0, ""))
+_BYTES: Final = ((1e9, " GB"), (1e6, " MB"), (1e3, " KB"), (1.0, " B"))
+_MILLISECONDS: Final = ((1e3, " s"), (1.0, " ms"), (1e-3, " us"))
+
+_ROUNDED: Final = 0.9995
+"""From this share of a unit on, three digits make a whole one of it."""
 
 
-def _count(value: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}" if value < 999.5 * size else f"{value / size:.0f} {unit}"
-    return f"{value:.0f}"
-
-
-def _bytes(value: float) -> str:
-    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}" if value < 999.5 * size else f"{value / size:.0f} {unit}"
-    return f"{value:.0f} B"
-
-
-def _milliseconds(value: float) -> str:
-    if value >= 1000:
-        return f"{value / 1000:.3g} s"
-    return f"{value:.3g} ms" if value >= 1 else f"{value * 1000:.3g} us"
+def _scaled(value: float, scale: tuple[tuple[float, str], ...]) -> str:
+    size, unit = next(((size, unit) for size, unit in scale if value >= _ROUNDED * size), scale[-1])
+    return f"{value / size:.3g}{unit}"
 
 
 def _share(value: float) -> str:
@@ -32,11 +26,11 @@ def _share(value: float) -> str:
 
 FORMATS: Mapping[str, Callable[[float], str]] = MappingProxyType(
     {
-        "latency": _milliseconds,
-        "macs": _count,
-        "params": _count,
-        "size": _bytes,
-        "memory": _bytes,
+        "latency": partial(_scaled, scale=_MILLISECONDS),
+        "macs": partial(_scaled, scale=_COUNTS),
+        "params": partial(_scaled, scale=_COUNTS),
+        "size": partial(_scaled, scale=_BYTES),
+        "memory": partial(_scaled, scale=_BYTES),
         "units": _share,
     }
 )

@@ -61,7 +61,7 @@ def _verdict(met: bool) -> Text:
 
 def _headline(report: Report) -> Text:
     device = report.device
-    threads = f"{device.threads} thread{'s' if device.threads > 1 else ''}"
+    threads = _number(device.threads, "thread")
     text = Text.assemble((report.model, "bold"), f" on {device.name} ({device.runtime}, {threads})")
     if not report.changed:
         text.append("\nthe budget is met already: nothing was changed", "yellow")
@@ -80,12 +80,12 @@ def _lines(report: Report) -> Iterator[Text]:
         yield _line("metric", f"of the {_artifact(report.after)}")
     yield _line("criterion", report.criterion)
     for step in report.recovery:
-        epochs = f"{len(step.history) - 1} epochs, " if step.history else ""
+        epochs = f"{_number(len(step.history) - 1, 'epoch')}, " if step.history else ""
         yield _line("recovery", f"{step.method.replace('_', ' ')}: {epochs}{step.seconds:.1f} s")
         for note in step.notes:
             yield _line("", note)
     if report.candidates:
-        yield _line("adjusted", f"{len(report.candidates)} networks measured on the way")
+        yield _line("adjusted", f"{_number(len(report.candidates), 'network')} measured on the way")
     if report.costs:
         known = f"median error {report.costs['median']:.1%}, worst {report.costs['worst']:.1%}"
         yield _line("cost model", f"{known} on {report.costs['networks']:.0f} measured networks")
@@ -111,6 +111,10 @@ def _timing(report: Report) -> str:
 
 def _artifact(figures: Figures) -> str:
     return {"onnx": "exported ONNX file", "pytorch": "PyTorch module", None: ""}[figures.metric_of]
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _line(label: str, text: str) -> Text:
