@@ -16,6 +16,7 @@ from penjing.network.arguments import bind, operator_name
 from penjing.network.constants import Constants
 from penjing.network.op import Dims, Op, Rule
 from penjing.network.outputs import boxed
+from penjing.network.symbolic import MARK, REASON
 from penjing.network.trace import Trace
 
 Value = Dims | list[Dims | None] | None
@@ -82,6 +83,8 @@ def _speak(solution: Solution, node: fx.Node, rules: Mapping[str, Rule], constan
     value = _fresh(space, node.meta.get("val"))
     solution.values[node] = value
     outputs = value if isinstance(value, list) else [value]
+    for output, place in node.meta.get(MARK, ()):
+        space.freeze(outputs[output][place], REASON)
     name = operator_name(node.target)
     op = Op(name, node, bind(node), outputs, solution.values.get, constants.value)
     rule = rules.get(name)

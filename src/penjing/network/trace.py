@@ -20,6 +20,7 @@ from penjing.network.outputs import flatten
 from penjing.network.program import Trace
 from penjing.network.record import record_operators
 from penjing.network.source import where
+from penjing.network.symbolic import settle_sizes
 from penjing.network.untouched import untouched
 
 __all__ = ["Trace", "capture", "where"]
@@ -60,6 +61,7 @@ def _read(program: torch.export.ExportedProgram, out_spec: pytree.TreeSpec) -> T
             inputs.append(name)
     odd = [spec for spec in program.graph_signature.output_specs if spec.kind is not OutputKind.USER_OUTPUT]
     graph = inline_wrappers(program.graph_module, drop_outputs=len(odd))
+    settle_sizes(graph)
     assert program.call_spec.in_spec is not None
     return Trace(graph, state, constants, tuple(inputs), program.call_spec.in_spec, out_spec)
 

@@ -100,4 +100,6 @@ def _normalise(net: Network, selection: Selection, op: Op, values: dict[fx.Node,
 def _back(net: Network, selection: Selection, dims: Dims | None, result: Any) -> Any:
     if dims is None or not isinstance(result, torch.Tensor):
         return result
-    return put(result, selection.kept_of(dims), [net.solution.space.size(dim) for dim in dims])
+    kept = selection.kept_of(dims)
+    whole = [net.solution.space.size(dim) if at in kept else result.shape[at] for at, dim in enumerate(dims)]
+    return put(result, kept, whole)

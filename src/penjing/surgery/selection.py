@@ -99,8 +99,10 @@ class Selection:
         """Two dimensions that `op` must tell apart by their sizes, and that come to be of one size."""
         return next((pair for pair in op.apart if self.size(pair[0]) == self.size(pair[1])), None)
 
-    def _resized(self, dim: Dim, old: int, loses: bool) -> int:
+    def _resized(self, dim: Dim, old: Any, loses: bool) -> Any:
         """What is not the size now, but stands for it (counted from the end, or around), is made it."""
+        if isinstance(old, fx.Node):  # read off a tensor while the graph runs
+            return old
         return self.size(dim) if self.touches(dim) or (loses and old != self._space.size(dim)) else old
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from penjing.network import RULES
 from penjing.testing import check_rule
@@ -62,3 +63,12 @@ def test_every_rule_of_the_table_has_a_case() -> None:
 
 def test_every_case_is_of_a_rule_of_the_table() -> None:
     assert sorted({case.name for case in CASES} - set(RULES)) == []
+
+
+def test_every_rule_is_of_an_operator_that_there_is() -> None:
+    def exists(name: str) -> bool:
+        namespace, operator = name.split(".")
+        packets = getattr(torch.ops, namespace)
+        return hasattr(packets, operator) or hasattr(packets, f"{operator}_")
+
+    assert [name for name in RULES if not exists(name)] == []
