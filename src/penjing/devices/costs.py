@@ -131,7 +131,7 @@ class CostModel:
         axes: Sequence[str] | None = None,
         seed: int = 0,
         cache: Cache | None = None,
-        limit_s: float = 60.0,
+        limit_s: float = 30.0,
     ) -> CostModel:
         """Measures the original and randomly narrowed networks on `device`, and fits.
 
