@@ -82,16 +82,20 @@ class Judge:
         while branches:
             state, waiting = branches.pop()
             problem = ""
-            queue = deque(sorted(waiting))
-            while queue and not problem:
-                place = queue.popleft()
+            queue, unsure = deque(sorted(waiting)), set()
+            while (queue or unsure) and not problem:
+                certain = bool(queue)  # what leaves no choice comes first: it may decide the rest
+                place = queue.popleft() if certain else unsure.pop()
                 options = self._demands(place, state)
                 if not options:
+                    continue
+                if certain and len(options) > 1:
+                    unsure.add(place)
                     continue
                 for option in reversed(options[1:]):
                     other = {key: mask.copy() for key, mask in state.items()}
                     if not self._add(other, option):
-                        branches.append((other, {*queue, *self._touched(option)}))
+                        branches.append((other, {*unsure, *self._touched(option)}))
                 problem = self._add(state, options[0])
                 queue.extend(sorted(self._touched(options[0]) - set(queue)))
             yield problem or state
