@@ -153,7 +153,8 @@ def test_report_schema_page_lists_every_field() -> None:
     ("quantity", "value", "expected"),
     [
         ("latency", 0.0123, "12.3 us"), ("latency", 1.5, "1.5 ms"), ("latency", 1234.5, "1.23 s"),
-        ("latency", 999.9, "1 s"), ("latency", 999.4, "999 ms"), ("macs", 0, "0"), ("macs", 61_893_056, "61.9 M"), ("macs", 999_900, "1 M"),
+        ("latency", 999.9, "1 s"), ("latency", 999.4, "999 ms"), ("macs", 0, "0"),
+        ("macs", 61_893_056, "61.9 M"), ("macs", 999_900, "1 M"),
         ("params", 12, "12"), ("size", 2_000_000, "2 MB"), ("memory", 512, "512 B"), ("units", 0.5, "0.5x"),
     ],
 )  # fmt: skip
