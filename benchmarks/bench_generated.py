@@ -1,10 +1,11 @@
 """Examines generated networks: wrong results, crashes, hangs, and axes that are frozen without need.
 
-    python benchmarks/bench_generated.py [--graphs 2000] [--first 0] [--workers 2]
+    python benchmarks/bench_generated.py [--graphs 2000] [--first 0] [--workers 2] [--outcomes FILE]
 
 Every network is cut to half of its units in both forms, and by single units, and compared with oracles that
 share no code with penjing: zeros in the original's weights, and a judge that finds by perturbing what can be
-removed. It fails if anything is wrong, or if more than a tenth of the axes are frozen without need.
+removed. It fails if anything is wrong, or if more than a tenth of the axes are frozen without need. With
+--outcomes every outcome is kept as a line of JSON, and what the file already has is not examined again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,14 +44,24 @@ def prepare() -> None:
     warnings.simplefilter("ignore")
 
 
-def outcomes(seeds: range, workers: int) -> Iterator[Outcome]:
+def outcomes(seeds: range, workers: int, kept: Path | None) -> Iterator[Outcome]:
     """What was found for every seed, as it comes."""
+    known = (
+        [Outcome(**json.loads(line)) for line in kept.read_text().splitlines()]
+        if kept and kept.exists()
+        else []
+    )
+    yield from (outcome for outcome in known if outcome.seed in seeds)
+    left = sorted(set(seeds) - {outcome.seed for outcome in known})
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=prepare) as pool:
-        for done, outcome in enumerate(pool.map(examined, seeds, chunksize=4), start=1):
+        for done, outcome in enumerate(pool.map(examined, left, chunksize=4), start=1):
             for problem in outcome.problems:
                 print(f"seed {outcome.seed}: {problem}", flush=True)
             if done % 100 == 0:
-                print(f"{done} of {len(seeds)}", flush=True)
+                print(f"{done} of {len(left)}", flush=True)
+            if kept:
+                with kept.open("a") as lines:
+                    lines.write(json.dumps(asdict(outcome)) + "\n")
             yield outcome
 
 
@@ -100,11 +112,12 @@ def main() -> int:
     parser.add_argument("--graphs", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--outcomes", type=Path, help="a file to keep every outcome in, and to go on from")
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
     started = time.perf_counter()
     seeds = range(options.first, options.first + options.graphs)
-    figures = summary(list(outcomes(seeds, options.workers)))
+    figures = summary(list(outcomes(seeds, options.workers, options.outcomes)))
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
