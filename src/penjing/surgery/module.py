@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -63,7 +63,13 @@ def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits,
     edits.attributes = _attributes(net, values) + _channels(net, selection)
     edits.corrections = find_corrections(net, selection, watch, cut_copy(net.model, edits))
     for path in _rebuilt_from_config(net.model):
-        _settle(net, edits, values, path)
+        settled = _settled(net, edits, values, path)
+        if isinstance(settled, Edits):
+            settled = _other_numbers(net, selection, watch, settled) or settled
+        if isinstance(settled, Edits):
+            edits = settled
+        else:
+            edits.unsettled[path] = settled
     return edits, failed
 
 
@@ -90,11 +96,10 @@ def _rebuilt_from_config(model: nn.Module) -> list[str]:
     return found
 
 
-def _settle(net: Network, edits: Edits, seen: Mapping[Origin, int], path: str) -> None:
-    """Lets the config say what the model is; where it cannot, it stays, and checkpoints will not load."""
+def _settled(net: Network, edits: Edits, seen: Mapping[Origin, int], path: str) -> Edits | str:
+    """The edits with settings from which the model's class builds what it is now, or why there are none."""
     if any(_inside(corrected, path) is not None for corrected in edits.corrections):
-        edits.unsettled[path] = "calls of its code are corrected, which a config cannot say"
-        return
+        return "calls of its code are corrected, which a config cannot say"
     original, small = net.model.get_submodule(path), cut_copy(net.model, edits).get_submodule(path)
     inner = {
         (kind, within, *rest): v
@@ -103,13 +108,21 @@ def _settle(net: Network, edits: Edits, seen: Mapping[Origin, int], path: str) -
     }
     found = new_settings(original, small, inner)
     if isinstance(found, str):
-        edits.unsettled[path] = found
-        return
-    edits.settings[path] = found.changed
+        return found
     prefix = f"{path}." if path else ""
-    edits.attributes += [
-        ((prefix + at).rstrip("."), attribute, value) for at, attribute, value in found.sizes
-    ]
+    sizes = [((prefix + at).rstrip("."), attribute, value) for at, attribute, value in found.sizes]
+    settings = {**edits.settings, path: found.changed}
+    return replace(edits, settings=settings, attributes=edits.attributes + sizes)
+
+
+def _other_numbers(net: Network, selection: Selection, watch: Watch, edits: Edits) -> str | None:
+    """Why settings that build all the right shapes do not build the same function, if so (a scale, say)."""
+    try:
+        wrong = find_corrections(net, selection, watch, cut_copy(net.model, edits))
+    except Exception as error:  # the user's code may raise anything on settings it does not expect
+        return f"its code does not run with the config ({type(error).__name__}: {error})"
+    first = next((found[0] for found in wrong.values()), None)
+    return None if first is None else f"with the config, `{first.place.text}` is given another number"
 
 
 def _inside(path: str, outer: str) -> str | None:
