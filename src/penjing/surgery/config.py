@@ -64,10 +64,13 @@ def _note_missing(config: Any) -> set[str]:
 
     def looked_up(self: Any, name: str) -> Any:
         try:
-            return lookup(self, name)
+            value = lookup(self, name)
         except AttributeError:
             missing.add(name)
             raise
+        if value is None:  # as good as missing: the class takes a size of its own making
+            missing.add(name)
+        return value
 
     watching = type(kind.__name__, (kind,), {"__getattribute__": looked_up, "__module__": kind.__module__})
     config.__class__ = watching
