@@ -22,6 +22,10 @@ HEADS: Path = (0, 4)
 """Where `F.multi_head_attention_forward` is told the number of heads: its fifth positional argument."""
 
 
+_FROM_THE_END = ("aten.slice", "aten.slice_scatter", "aten.select", "aten.select_scatter", "aten.narrow")
+"""Operators along `dim` of `self`, whose negative numbers count from its end."""
+
+
 @dataclass(frozen=True)
 class Demand:
     """An expression of remembered integers that must have a value after the cut.
@@ -188,7 +192,7 @@ def _stated(net: Network, selection: Selection, node: fx.Node) -> list[tuple[int
 def _pairs(op: Op, selection: Selection, value: Any, stated: Any) -> list[tuple[int, int]]:
     if isinstance(value, int) and not isinstance(value, bool):
         dim = stated[0] if isinstance(stated, list) else stated
-        return [(value, selection.size(dim) if dim is not None and selection.touches(dim) else value)]
+        return [(value, _after(op, selection, value, dim) if dim is not None else value)]
     if isinstance(value, list | tuple):
         dims = stated if isinstance(stated, list) else [None] * len(value)
         return [
@@ -197,6 +201,15 @@ def _pairs(op: Op, selection: Selection, value: Any, stated: Any) -> list[tuple[
             for pair in _pairs(op, selection, entry, dim)
         ]
     return []
+
+
+def _after(op: Op, selection: Selection, value: int, dim: Dim) -> int:
+    """The number that `value` becomes; one that counts from the end goes on doing so where it can."""
+    new = selection.size(dim) if selection.touches(dim) else value
+    x = op.maybe("self") if value < 0 and new != value and op.name in _FROM_THE_END else None
+    if x:
+        return min(new - selection.size(x[op.value("dim") % len(x)]), 0) or new
+    return new
 
 
 def _match(numbers: list[int], stated: list[tuple[int, int]]) -> list[int]:

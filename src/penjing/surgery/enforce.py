@@ -59,7 +59,13 @@ class _Enforcer(CallCounter):
             op = self._net.solution.ops.get(node)
             if op is None or not any(self._selection.touches(dim) for dims in op.inputs() for dim in dims):
                 continue
-            named += [(name, value) for name, value in op.pinned.items() if kwargs.get(name) is None]
+            given = {name for name in op.pinned if kwargs.get(name) is not None}
+            if (
+                func is F.scaled_dot_product_attention
+                and _default_scale(*args, **kwargs) in op.pinned.values()
+            ):
+                given.add("scale")
+            named += [(name, value) for name, value in op.pinned.items() if name not in given]
             if op.pieces is not None and func.__name__ in _SPLITS:
                 pieces = tuple(self._selection.size(piece) for piece in op.pieces[1])
                 if pieces != tuple(self._pieces_of(func, args, kwargs)):
@@ -86,6 +92,11 @@ class _Enforcer(CallCounter):
         ):
             return Correction(before.place, told) if told else None
         return Correction(before.place, told, (("scale", scale),))
+
+
+def _default_scale(query: torch.Tensor, *_: Any, **others: Any) -> float:
+    """What `F.scaled_dot_product_attention` takes where it is told no scale."""
+    return float(query.shape[-1] ** -0.5)
 
 
 def find_corrections(
