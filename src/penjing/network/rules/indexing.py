@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 
-from penjing.axes import Space
+from penjing.axes import Dim, Space
 from penjing.network.op import Dims, Op
 from penjing.network.rules import ties
 
@@ -140,10 +141,26 @@ def _picked(op: Op, axes: Space) -> tuple[Dims, Dims]:
     made: Dims = ()
     for place in places:
         made = ties.merged(axes, made, op.of(given[place]) or ())
-        axes.freeze(x[place], BY_VALUE)
+        axes.freeze(_reached(op, axes, x[place], given[place]), BY_VALUE)
     together = all(after - before == 1 for before, after in pairwise(places))
     left, at = ties.without(x, *places), places[0] if places and together else 0
     return (*left[:at], *made, *left[at:]), made
+
+
+def _reached(op: Op, axes: Space, dim: Dim, table: Any) -> Dim:
+    """The part of `dim` that a table must find as it was: up to its largest index, or from its smallest."""
+    found, size = op.constant(table), axes.size(dim)
+    if found is None or not found.numel():
+        return dim
+    low, high = int(found.min()), int(found.max())
+    if low >= 0:
+        first, rest = axes.split(dim, (high + 1, size - high - 1))
+    elif high < 0:
+        rest, first = axes.split(dim, (size + low, -low))
+    else:
+        return dim
+    op.rest(rest)
+    return first
 
 
 def _lead(op: Op, axes: Space, whole: Dims, part: Dims) -> None:
