@@ -78,6 +78,9 @@ FEWER_HEADS: dict[str, dict[str, Any]] = {
 }
 """Models with attention, and what the configuration says once all but the width of heads is halved."""
 
+FROZEN_WIDTHS = frozenset({"hf_falcon"})
+"""Models whose heads have one width for queries, keys and values, which rotary embedding freezes."""
+
 ENTRIES = {entry.name: entry for entry in HF_ENTRIES}
 
 
@@ -97,7 +100,7 @@ def test_checkpoint_reproduces_the_cut_model_when_heads_keep_their_width(name: s
     entry = ENTRIES[name]
     net = penjing.network.trace(entry.build(), entry.inputs())
     widths = _widths_of_heads(net)
-    assert widths
+    assert bool(widths) != (name in FROZEN_WIDTHS)
 
     cut = _halve(net, (axis for axis in net.axes if axis.frozen is None and axis.name not in widths))
 
