@@ -25,7 +25,7 @@ WRONG: Final = 2
 STOPPED: Final = 130
 
 _REFUSED: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""What wrong usage raises. Typer has a click of its own, or takes the installed one; it names this child only."""
+"""What wrong usage raises. Typer has its own click, or takes the installed one: it names this child only."""
 
 COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {

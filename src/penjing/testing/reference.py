@@ -83,8 +83,8 @@ class Reference:
             return run(self._function, tensors)
         except RuntimeError as error:
             raise Difference(
-                f"the function does not run on what is left ({error}): write it so that it reads sizes off its "
-                "tensors, or give `masked`"
+                f"the function does not run on what is left ({error}): write it so that it reads sizes off "
+                "its tensors, or give `masked`"
             ) from error
 
     def _kept(self, selection: Selection, dims: Sequence[Dim]) -> list[list[int]]:
