@@ -25,6 +25,8 @@ READ_ACROSS = {
     ("standardised", "conv1"): "every filter is standardised over its input channels",
     ("vq_vae", "encoder.2"): "the commitment loss is a mean over the code's units",
     ("capsules", "w:in2"): "routing is a softmax over the classes",
+    ("cbam", "conv1"): "spatial attention takes the mean and the largest over the channels",
+    ("highway", "maxout:1"): "maxout takes the largest of its pieces",
     ("transformer_decoder", "pool.in_proj"): "attention weights are returned as their mean over the heads",
 }
 """(model, part of an axis's name) -> what reads across the units of that axis, besides weights and norms."""

@@ -13,13 +13,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from penjing.errors import PenjingError
-from penjing.network import trace
-from penjing.plan import Plan
 from penjing.report import Report
 from penjing.run.directory import opened
 from penjing.run.inputs import FILE, load_inputs
 from penjing.run.state import load_state
-from penjing.surgery import cut, redo
+from penjing.surgery import redo
 
 FORMS: Final = MappingProxyType({"onnx": "model.onnx", "pt2": "model.pt2"})
 """What `export` gives, and the file of a run that holds it."""
@@ -49,12 +47,9 @@ def load(directory: Path | str, model_factory: Callable[[], nn.Module]) -> nn.Mo
             f"the model factory gives a {type(fresh).__name__}",
             tries=["give a function without arguments that returns the module at its original size"],
         )
-    if record.get("form") == "graph":
-        # The module's own code could not follow the cut: its graph is traced and rewritten once more.
-        net = trace(fresh, load_inputs(opened(folder, FILE) / FILE))
-        model = cut(net, Plan(kept=record["kept"])).model
-    else:
-        model = redo(record, fresh)
+    # Where the module's own code could not follow the cut, its graph is traced and rewritten once more.
+    inputs = load_inputs(opened(folder, FILE) / FILE) if record.get("form") == "graph" else None
+    model = redo(record, fresh, inputs)
     load_state(model, folder / "model.safetensors")
     return model
 

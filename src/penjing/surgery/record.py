@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -17,6 +17,8 @@ from penjing.surgery.graph import rewrite
 from penjing.surgery.module import Edits, apply_edits
 from penjing.surgery.places import Place
 from penjing.surgery.selection import Selection
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,16 @@ def redo(record: Mapping[str, Any], model: nn.Module, example_inputs: Any = None
         example_inputs: those of the cut; needed where the cut was made on the graph, which is traced again.
 
     Raises:
-        PenjingError: PJ206, the module is not the one that the record was made for; PJ207, its code is
-            another where calls are corrected. The module is as it was.
+        PenjingError: PJ206, the record is damaged, or the module is not the one that it was made for; PJ207,
+            its code is another where calls are corrected. The module is as it was.
     """
-    if record["form"] != "module":
-        return _redo_graph(_Recorded(record["kept"], record["dropped"]), model, example_inputs)
-    edits = _edits(record)
+    match record.get("form"):
+        case "graph":
+            return _redo_graph(_read(_recorded, record), model, example_inputs)
+        case "module":
+            edits = _read(_edits, record)
+        case form:
+            raise _damaged(f"there is no form `{form}`")
     _check_fits(edits, model)
     check_written(model, edits.corrections)
     return apply_edits(model, edits)
@@ -92,6 +98,23 @@ def _misfit(model: nn.Module, because: str) -> PenjingError:
         because=because,
         tries=["let the factory build the architecture that was pruned, at its original size"],
     )
+
+
+def _read(part: Callable[[Mapping[str, Any]], T], record: Mapping[str, Any]) -> T:
+    try:
+        return part(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _damaged(because: str) -> PenjingError:
+    return PenjingError(
+        "PJ206", "the record of the cut is damaged", because=because, tries=["take it from the run once more"]
+    )
+
+
+def _recorded(record: Mapping[str, Any]) -> _Recorded:
+    return _Recorded(record["kept"], record["dropped"])
 
 
 def _edits(record: Mapping[str, Any]) -> Edits:
