@@ -38,6 +38,7 @@ def write_model(job: Job, net: Network, found: Found, folder: Path) -> list[str]
 
 def save_program(model: nn.Module, call: Call, path: Path) -> list[str]:
     """Writes the model as an exported program (`.pt2`); a note where `torch.export` refuses it."""
+    call = call.copy()  # a view would take the whole of its storage along
     modes = [(module, module.training) for module in model.modules()]
     level = logging.getLogger("torch.export").level
     try:

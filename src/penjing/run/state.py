@@ -39,7 +39,10 @@ def save_state(model: nn.Module, path: Path) -> None:
             kept[name] = value.detach().clone(memory_format=torch.contiguous_format)
         else:
             shared[name] = owner
+    path.touch()
+    mode = path.stat().st_mode  # as the user's umask has it: safetensors makes files that no one else may read
     save_file(kept, path, metadata={_SHARED: json.dumps(shared)})
+    path.chmod(mode)
 
 
 def load_state(model: nn.Module, path: Path) -> None:
