@@ -298,7 +298,8 @@ def store(section: str, found: dict[str, Any]) -> None:
     result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
     result[section] = {**found, "environment": environment()}
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(result, indent=1).replace(f"{ROOT}/", "")  # reasons name files
+    RESULT.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
