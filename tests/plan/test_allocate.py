@@ -223,13 +223,16 @@ def test_impossible_budget_names_the_smallest_reachable() -> None:
     error = impossible(16.9 / 350)
     assert error.code == "PJ503"
     assert "16.9 cannot be met" in error.what
-    assert "17" in error.what
+    assert "smallest reachable is 17, 0.0486x" in error.what
+    assert error.tries[0] == "`macs=17`"
     assert allocated(networks.perceptron(), 17 / 350).costs["macs"] == 17
 
 
 def test_impossible_budget_names_the_axis_that_binds_and_why() -> None:
     at_floor = impossible(0.01)
     assert at_floor.because == "`first` binds: it keeps 2 of 20 units, its floor (a share of 0.1)"
+    assert at_floor.tries[1] == 'below the floor, by hand: exact={"first": 1}'
+    assert allocated(networks.perceptron(), 0.04, exact={"first": 1}).plan.counts()["first"] == 1
     kept = impossible(0.3, keep=["first"])
     assert kept.because == "`first` binds: it keeps 20 of 20 units, kept whole: keep=first"
     left_out = impossible(0.3, only=["second"])

@@ -10,7 +10,7 @@ from rich.table import Table
 from penjing import api
 from penjing.cli.inspect import Model
 from penjing.cli.output import Json, draw, print_record, table
-from penjing.report.quantity import written
+from penjing.plan.quantity import written
 
 Threads = Annotated[int, typer.Option(help="Threads that the device may use.")]
 Device = Annotated[str, typer.Option(help="Where it must run; see `penjing devices`.")]

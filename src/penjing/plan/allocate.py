@@ -14,6 +14,7 @@ from penjing.plan.costs import Cost
 from penjing.plan.frontier import Frontier
 from penjing.plan.plan import Plan
 from penjing.plan.point import Point, Problem
+from penjing.plan.quantity import enough, written
 
 UNUSED = 0.04
 """A budget of which a larger part is left unused has been met with too coarse a choice;"""
@@ -173,43 +174,42 @@ class Allocator:
         point = Point(frontier.problem, frontier.smallest().at)
         quantity = max(limits, key=lambda q: point.totals[q] / limits[q])
         smallest, limit = point.totals[quantity], limits[quantity]
-        name, saving, why = self._binding(quantity, point)
-        because = (
-            f"`{name}` binds: {why}" if saving > 0 else "what is left depends on no axis that may be cut"
-        )
+        share = smallest / self._costs[quantity].total({})
+        name, why = self._binding(quantity, point)
         return PenjingError(
             "PJ503",
-            f"{quantity} {limit:.6g} cannot be met: the smallest reachable is {smallest:.6g}",
-            because=because,
-            path=", ".join(dict.fromkeys(m.tensor for m in self._net.axis(name).members[:4]))
-            if saving > 0
-            else "",
+            f"{quantity} {written(quantity, limit)} cannot be met: "
+            f"the smallest reachable is {written(quantity, smallest)}, {share:.3g}x of the original",
+            because=f"`{name}` binds: {why}" if name else "what is left depends on no axis that may be cut",
+            path=", ".join(dict.fromkeys(m.tensor for m in self._net.axis(name).members[:4])) if name else "",
             tries=[
-                f"a budget of {smallest:.6g} or more",
-                *(
-                    [f"let `{name}` go further: a smaller floor= than {self._wishes.floor:g}"]
-                    if "floor" in why
-                    else []
-                ),
-                *([f"let `{name}` be cut: change keep= or only="] if "kept whole" in why else []),
+                f"`{enough(quantity, smallest)}`",
+                *(_further(name, point.counts[name], why) if name else []),
             ],
         )
 
-    def _binding(self, quantity: str, point: Point) -> tuple[str, float, str]:
-        """The axis that would save most if a single unit of it stayed; the saving; why more of them do."""
-        best = ("", 0.0, "")
+    def _binding(self, quantity: str, point: Point) -> tuple[str, str]:
+        """The axis that would save most if a single unit of it stayed, and why more do; "" if none would."""
+        most, best = 0.0, ("", "")
         for choice in point.problem.choices:
             count = point.counts[choice.axes[0]]
             line = self._costs[quantity].line(choice.axes, (1, count), point.counts)
             saving = float(line[1] - line[0])
-            if saving > best[1]:
-                best = (choice.axes[0], saving, self._why(choice, count))
+            if saving > most:
+                most, best = saving, (choice.axes[0], self._why(choice, count))
         return best
 
     def _why(self, choice: Choice, count: int) -> str:
         size = self._net.axis(choice.axes[0]).size
         why = choice.stuck or f"its floor (a share of {self._wishes.floor:g})"
         return f"it keeps {count} of {size} units, {why}"
+
+
+def _further(name: str, count: int, why: str) -> list[str]:
+    """What the user can do about an axis that binds."""
+    if "floor" in why:
+        return [f'below the floor, by hand: exact={{"{name}": {max(1, count // 2)}}}']
+    return [f"let `{name}` be cut: change keep= or only="] if "kept whole" in why else []
 
 
 def allocate(

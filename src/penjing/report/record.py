@@ -206,3 +206,9 @@ class Report(Record):
     def to_json(self) -> str:
         """The content of `report.json`."""
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+    def __str__(self) -> str:
+        """As `penjing report` draws it."""
+        from penjing.report.text import plain
+
+        return plain(self)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Iterator
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from penjing.report.quantity import written
+from penjing.plan.quantity import written
 from penjing.report.record import Figures, Report
 
 _ROWS = (
@@ -28,6 +29,14 @@ def draw(report: Report, *, axes: bool = True) -> Group:
     if axes:
         parts += [Text(), _axes(report), *_frozen(report)]
     return Group(*parts)
+
+
+def plain(report: Report, *, width: int = 110) -> str:
+    """The whole report without colours."""
+    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    with console.capture() as drawn:
+        console.print(draw(report))
+    return "\n".join(line.rstrip() for line in drawn.get().splitlines())
 
 
 def figures(report: Report) -> Table:

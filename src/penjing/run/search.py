@@ -11,6 +11,7 @@ from penjing import plan as planning
 from penjing.devices import Artifact, CostModel
 from penjing.errors import PenjingError
 from penjing.plan import Allocator, Cost, Plain, Plan
+from penjing.plan.quantity import enough, written
 from penjing.report import CandidateLine
 from penjing.run.adjust import Amounts, Candidate, adjust, best
 from penjing.run.bench import Bench
@@ -173,7 +174,8 @@ class Search:
             because = error.because or because
         return PenjingError(
             "PJ503",
-            f"{quantity} {limits[quantity]:.6g} cannot be met: the smallest measured is {smallest:.6g}",
+            f"{quantity} {written(quantity, limits[quantity])} cannot be met: "
+            f"the smallest measured is {written(quantity, smallest)}",
             because=because,
-            tries=[f"a budget of {smallest:.6g} or more"],
+            tries=[f"`{enough(quantity, smallest)}`"],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -39,4 +40,12 @@ FORMATS: Mapping[str, Callable[[float], str]] = MappingProxyType(
 
 def written(quantity: str, value: float) -> str:
     """`value` of a budget's quantity with its unit."""
-    return FORMATS[quantity](value)
+    return FORMATS[quantity](value) if quantity in FORMATS else f"{value:.4g}"
+
+
+def enough(quantity: str, value: float) -> str:
+    """The smallest bound of three digits that allows `value`, as a user would write it: `macs=32.6K`."""
+    if value > 0:
+        digit = 10.0 ** (math.floor(math.log10(value)) - 2)
+        value = math.ceil(value / digit - 1e-9) * digit
+    return f"{quantity}={written(quantity, value).replace(' ', '')}"
