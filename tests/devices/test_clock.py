@@ -57,6 +57,23 @@ def test_interleave_changes_the_order_of_jobs_from_round_to_round() -> None:
     assert turns[:8] != turns[8:16]
 
 
+def test_interleave_times_as_many_cold_runs_as_warm_ones_when_told_to() -> None:
+    work = Work()
+    colds = {"a": 3.0, "b": 30.0}
+
+    def job(name: str) -> Callable[[], None]:
+        def run() -> None:
+            cold = not work.order or work.order[-1] != name
+            work.order.append(name)
+            work.now += colds[name] if cold else 1.0
+
+        return run
+
+    first, second = interleave([job("a"), job("b")], cpu_clock=work.clock, limit_s=0, warm=False)
+    assert (first.cpu_s, second.cpu_s) == (2.0, 15.5)
+    assert first.runs == second.runs == 6
+
+
 def test_interleave_goes_on_until_the_medians_stand_still() -> None:
     """A job that takes another time in every turn has no settled median: it gets all the time there is."""
     work, calm = Work(), Work()

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from penjing.devices import MemoryModel
 from penjing.network import Network, Operator
 from penjing.plan import Affine, Cost, Plain, Summed, Term, macs, operators, parameters
+from penjing.run.pricing import memory
 from tests.plan import networks
 
 # Streams that many operators share, channel shuffles, products of axes, einsum (whose formula compares
@@ -41,6 +43,7 @@ def all_costs(net: Network) -> dict[str, Cost]:
         "steps": operators(net, bytes_moved),
         "scaled": Affine(parameters(net), slope=4.0, offset=1000.0),
         "plain": Plain(net.macs_at, axes=names),
+        "memory": memory(MemoryModel(net)),
     }
 
 
@@ -52,13 +55,14 @@ def test_costs_are_those_of_the_network_at_any_widths(name: str) -> None:
         counts = some_counts(net, seed)
         assert costs["macs"].total(counts) == net.macs_at(counts)
         assert costs["params"].total(counts) == net.parameters_at(counts)
+        assert costs["memory"].total(counts) == MemoryModel(net).bytes_at(counts)
         assert costs["plain"].total(counts) == net.macs_at(counts)
         assert costs["scaled"].total(counts) == 4 * net.parameters_at(counts) + 1000
         assert costs["steps"].total(counts) == sum(bytes_moved(op, counts) for op in net.operators)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("quantity", ["macs", "params", "steps", "scaled", "plain"])
+@pytest.mark.parametrize("quantity", ["macs", "params", "steps", "scaled", "plain", "memory"])
 def test_line_tells_how_totals_differ_from_level_to_level(name: str, quantity: str) -> None:
     net = networks.zoo(name)
     cost = all_costs(net)[quantity]
@@ -92,7 +96,7 @@ def test_shift_brings_a_line_up_to_date_after_a_move(name: str, quantity: str) -
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("quantity", ["macs", "params", "steps", "scaled", "plain"])
+@pytest.mark.parametrize("quantity", ["macs", "params", "steps", "scaled", "plain", "memory"])
 def test_lines_of_axes_that_are_no_neighbours_do_not_depend_on_one_another(name: str, quantity: str) -> None:
     net = networks.zoo(name)
     cost = all_costs(net)[quantity]

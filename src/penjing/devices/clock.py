@@ -47,6 +47,7 @@ def interleave(
     limit_s: float = 30.0,
     turn_s: float = 0.02,
     least_turns: int = 8,
+    warm: bool = True,
 ) -> tuple[Timing, ...]:
     """Times `jobs` in turns, so that a slow spell of the machine falls on all of them alike.
 
@@ -63,13 +64,16 @@ def interleave(
         limit_s: seconds after which no new round begins.
         turn_s: seconds of timed runs to a turn.
         least_turns: rounds before the spread is believed.
+        warm: False for turns of two runs, both timed, always in the same order: the first finds the caches
+            as another job left them, the second as it left them itself. What a network of a millisecond
+            takes as a share of another's differs by up to 5 % between the two; halfway, it is near to both.
 
     Returns:
         One timing per job, in order. Medians are over turns, each of which counts by its own median.
     """
     once = [_quickest(job) for job in jobs]
-    warm = [_clamp(_WARM_S / seconds, 1, 5) for seconds in once]
-    timed = [_clamp(turn_s / seconds, 1, 100) for seconds in once]
+    untimed = [_clamp(_WARM_S / seconds, 1, 5) if warm else 0 for seconds in once]
+    timed = [_clamp(turn_s / seconds, 1, 100) if warm else 2 for seconds in once]
     turns: list[list[tuple[float, float]]] = [[] for _ in jobs]
     order, shuffle = list(range(len(jobs))), random.Random(0).shuffle
     end = time.perf_counter() + limit_s
@@ -78,9 +82,10 @@ def interleave(
         time.perf_counter() < end
         and (rounds < least_turns or not all(_settled(kept, spread) for kept in turns))
     ):
-        shuffle(order)
+        if warm:
+            shuffle(order)
         for index in order:
-            turns[index].append(_turn(jobs[index], warm[index], timed[index], cpu_clock))
+            turns[index].append(_turn(jobs[index], untimed[index], timed[index], cpu_clock))
         rounds += 1
     return tuple(_timing(kept, repeat) for kept, repeat in zip(turns, timed, strict=True))
 

@@ -49,7 +49,12 @@ class Cpu(Device):
         return Fingerprint.here(self.threads)
 
     def measure(
-        self, artifacts: Path | str | Sequence[Path | str], *, call: Call | None = None, limit_s: float = 30.0
+        self,
+        artifacts: Path | str | Sequence[Path | str],
+        *,
+        call: Call | None = None,
+        limit_s: float = 30.0,
+        warm: bool = True,
     ) -> list[Measurement]:
         """Times artifacts against one another, in turns in this process, until their medians stand still.
 
@@ -57,6 +62,8 @@ class Cpu(Device):
             artifacts: one ONNX file or several.
             call: the inputs to run them on; made up from their own shapes where it is None.
             limit_s: seconds after which the medians are taken as they are; `spread` says how good.
+            warm: whether every run follows others of the same artifact; False for every other one only, as
+                where an application does something else between two calls.
 
         Returns:
             One measurement per artifact, in a list, all on the same basis.
@@ -69,7 +76,7 @@ class Cpu(Device):
         given = None if call is None else feeds(call)
         jobs = [session.job(session.random_feeds() if given is None else given) for session in sessions]
         clock = time.thread_time if self.threads == 1 else time.process_time
-        timings = interleave(jobs, cpu_clock=clock, limit_s=limit_s)
+        timings = interleave(jobs, cpu_clock=clock, limit_s=limit_s, warm=warm)
         basis = choose_basis(timings, threads=self.threads)
         return [Measurement.of(timing, basis) for timing in timings]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import getitem
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import onnxruntime
 from torch import Tensor, fx
@@ -38,7 +38,7 @@ _SHARING: Final = VIEWS | {
 
 
 @dataclass(frozen=True)
-class _Held:
+class Held:
     """Tensors that one operator makes, or an input of the network, while somebody still needs them.
 
     Attributes:
@@ -53,7 +53,13 @@ class _Held:
     first: int
     last: int
 
-    def bytes_at(self, counts: Mapping[str, int]) -> int:
+    @property
+    def axes(self) -> frozenset[str]:
+        """Names of the axes that decide how many bytes they are."""
+        return self.operator.axes if self.operator else frozenset()
+
+    def bytes_at(self, counts: Mapping[str, Any]) -> Any:
+        """Bytes when each axis in `counts` keeps that many units; widths may be arrays."""
         if self.operator is None:
             return sum(self.widths)
         shapes = self.operator.outputs_at(
@@ -67,6 +73,10 @@ class MemoryModel:
 
     Inputs and outputs count, weights do not. Views share the memory of what they look at; what a runtime
     folds into an operator works in that operator's output.
+
+    Attributes:
+        held: every tensor, or group of them, that takes memory, and when.
+        steps: how many operators are executed; step `steps` is the end.
     """
 
     def __init__(self, net: Network) -> None:
@@ -85,12 +95,10 @@ class MemoryModel:
         for node in net.trace.graph.output_node().all_input_nodes:
             if (name := _maker(node)) in makes:
                 last[makes[name]] = len(operators)
-        self._steps = len(operators)
-        self._held = [
-            _Held(None, _sizes(nodes[name], whole=True), 0, last[name]) for name in net.trace.inputs
-        ]
-        self._held += [
-            _Held(operator, _sizes(nodes[operator.name]), step, last[operator.name])
+        self.steps = len(operators)
+        self.held = [Held(None, _sizes(nodes[name], whole=True), 0, last[name]) for name in net.trace.inputs]
+        self.held += [
+            Held(operator, _sizes(nodes[operator.name]), step, last[operator.name])
             for step, operator in enumerate(operators)
             if makes[operator.name] == operator.name and shared.get(operator.name) != ""
         ]
@@ -98,12 +106,12 @@ class MemoryModel:
     def bytes_at(self, counts: Mapping[str, int]) -> int:
         """The peak when each axis in `counts` keeps that many units."""
         change: dict[int, int] = defaultdict(int)
-        for held in self._held:
+        for held in self.held:
             size = held.bytes_at(counts)
             change[held.first] += size
             change[held.last + 1] -= size
         alive = peak = 0
-        for step in range(self._steps + 1):
+        for step in range(self.steps + 1):
             alive += change[step]
             peak = max(peak, alive)
         return peak

@@ -4,6 +4,7 @@ from penjing.plan.allocate import Allocation, Allocator, allocate, uniform
 from penjing.plan.budget import QUANTITIES, Amount, Bound, Budget
 from penjing.plan.choices import FLOOR, Steps
 from penjing.plan.costs import Affine, Cost, Plain, Summed, Term, macs, operators, parameters
+from penjing.plan.peak import Peak
 from penjing.plan.plan import AxisChange, Plan, PlanDiff
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Bound",
     "Budget",
     "Cost",
+    "Peak",
     "Plain",
     "Plan",
     "PlanDiff",

@@ -54,7 +54,7 @@ class Bench:
             folder: where artifacts are written.
         """
         self.net, self.device, self.folder = net, device, folder
-        self._memory = MemoryModel(net)
+        self.memory = MemoryModel(net)
         # What torch.export refuses, the exporter refuses too: the recorded graph stands in for the module.
         whole = cut(net, Plan()).model if net.trace.specialised else net.model
         self.original = to_onnx(whole, net.call, folder / "original.onnx")
@@ -72,7 +72,7 @@ class Bench:
         return {
             "macs": float(self.net.macs_at(counts)),
             "params": float(self.net.parameters_at(counts)),
-            "memory": float(self._memory.bytes_at(counts)),
+            "memory": float(self.memory.bytes_at(counts)),
         }
 
     def export(self, model: nn.Module, name: str) -> Artifact:
@@ -85,10 +85,11 @@ class Bench:
             path.unlink(missing_ok=True)
 
     def pair(self, artifact: Artifact) -> Pair:
-        """Times an artifact beside the original."""
+        """Times an artifact beside the original, half of the runs with caches that the other has used."""
         if not isinstance(self.device, Cpu):
             return Pair(None, None)
-        before, after = self.device.measure([self.original.path, artifact.path], call=self.net.call)
+        files = [self.original.path, artifact.path]
+        before, after = self.device.measure(files, call=self.net.call, warm=False)
         return Pair(before, after)
 
     def figures(

@@ -1,13 +1,12 @@
-"""What the planner is told that latency and file size will be."""
+"""What the planner is told that latency and memory will be."""
 
 from __future__ import annotations
 
-from typing import final
+import numpy as np
 
-from penjing.devices import CostModel
+from penjing.devices import CostModel, MemoryModel
 from penjing.network import Network
-from penjing.plan import Cost, Summed, operators
-from penjing.plan.costs import Axes, Counts, Levels, Line
+from penjing.plan import Peak, Summed, Term, operators
 
 
 def latency(net: Network, model: CostModel, scale: float) -> Summed:
@@ -15,27 +14,9 @@ def latency(net: Network, model: CostModel, scale: float) -> Summed:
     return operators(net, lambda operator, counts: scale * model.operator_ms(operator, counts))
 
 
-@final
-class Affine(Cost):
-    """Another cost times a slope, plus an offset: bytes of a file, from its parameters."""
-
-    def __init__(self, inner: Cost, slope: float, offset: float) -> None:
-        """Takes the three as they are."""
-        self._inner, self._slope, self._offset = inner, slope, offset
-
-    def total(self, counts: Counts) -> float:
-        """The cost of a whole choice."""
-        return self._offset + self._slope * self._inner.total(counts)
-
-    def line(self, axes: Axes, levels: Levels, counts: Counts) -> Line:
-        """The cost at each level, the offset left out: only differences mean something."""
-        return self._slope * self._inner.line(axes, levels, counts)
-
-    def shift(self, axes: Axes, levels: Levels, counts: Counts, *, moved: Axes, width: int) -> Line | None:
-        """That of the other cost, times the slope."""
-        found = self._inner.shift(axes, levels, counts, moved=moved, width=width)
-        return None if found is None else self._slope * found
-
-    def neighbours(self, axis: str) -> frozenset[str]:
-        """Those of the other cost."""
-        return self._inner.neighbours(axis)
+def memory(model: MemoryModel) -> Peak:
+    """`model.bytes_at`, tensor by tensor."""
+    first, last = (np.array([getattr(held, end) for held in model.held]) for end in ("first", "last"))
+    steps = np.arange(model.steps + 1)[:, None]
+    terms = [Term(held.axes, held.bytes_at, vectorised=True) for held in model.held]
+    return Peak(terms, (first <= steps) & (steps <= last))

@@ -10,14 +10,14 @@ from torch import Tensor
 from penjing import plan as planning
 from penjing.devices import Artifact, CostModel
 from penjing.errors import PenjingError
-from penjing.plan import Allocator, Cost, Plain, Plan
+from penjing.plan import Affine, Allocator, Cost, Plan
 from penjing.plan.quantity import enough, written
 from penjing.report import CandidateLine
 from penjing.run.adjust import Amounts, Candidate, adjust, best
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
 from penjing.run.job import Job
-from penjing.run.pricing import Affine, latency
+from penjing.run.pricing import latency, memory
 from penjing.run.progress import Log
 from penjing.surgery import Cut, cut
 
@@ -105,11 +105,9 @@ class Search:
             "macs": planning.macs(net),
             "params": self._parameters,
             "size": self._size(),
+            "memory": memory(self._bench.memory),
         }
         bounded = {bound.quantity for bound in job.budget.bounds}
-        if "memory" in bounded:
-            names = [axis.name for axis in net.prunable]
-            known["memory"] = Plain(lambda counts: self._bench.exact(counts)["memory"], axes=names)
         if self.costs is not None:
             known["latency"] = latency(net, self.costs, self._scale)
         return Allocator(
@@ -125,7 +123,7 @@ class Search:
 
     def _size(self) -> Affine:
         offset = self._before["size"] - self._bytes * self._before["params"]
-        return Affine(self._parameters, self._bytes, offset)
+        return Affine(self._parameters, slope=self._bytes, offset=offset)
 
     def _plan(self, limits: Amounts) -> Plan:
         with self._log.stage("plan", "planning"):

@@ -40,7 +40,7 @@ def save_state(model: nn.Module, path: Path) -> None:
         else:
             shared[name] = owner
     path.touch()
-    mode = path.stat().st_mode  # as the user's umask has it: safetensors makes files that no one else may read
+    mode = path.stat().st_mode  # of the umask; safetensors makes files that none but the owner may read
     save_file(kept, path, metadata={_SHARED: json.dumps(shared)})
     path.chmod(mode)
 
