@@ -245,6 +245,22 @@ def test_prune_refuses_with_one_error_and_leaves_the_model(
     assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
 
 
+def test_prune_leaves_a_model_in_training_mode_as_it_was_and_ships_what_it_returns(tmp_path: Path) -> None:
+    model = small().train()
+    before = deepcopy(model.state_dict())
+    result = by_macs(model, evaluate=accuracy, recover=pj.BatchNorm(), data=patterns(2))
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    loaded = pj.load(result.save(tmp_path / "run"), small)
+    assert all(torch.equal(v, loaded.state_dict()[name]) for name, v in result.model.state_dict().items())
+    session = onnxruntime.InferenceSession(tmp_path / "run" / "model.onnx")
+    shipped = session.run(None, {session.get_inputs()[0].name: EXAMPLE.numpy()})[0]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            result.model.eval()(EXAMPLE), torch.from_numpy(shipped), rtol=1e-5, atol=1e-5
+        )
+
+
 def test_prune_names_what_binds_when_the_budget_is_impossible(original: Small) -> None:
     with pytest.raises(PenjingError) as caught:
         by_macs(original, "macs=0.0001x")

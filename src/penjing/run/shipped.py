@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from penjing.devices.feeds import feeds
 from penjing.devices.session import Session
 from penjing.network import Call
+from penjing.recover.batch import kept_modes
 
 _COMPUTED: Final = object()
 """Stands among the leaves of a model's outputs where the file gives a tensor."""
@@ -35,8 +36,8 @@ class Shipped(nn.Module):
         self._signature = inspect.signature(model.forward)
         self._named = tuple(call.kwargs)
         self._inputs = tuple(feeds(call))
-        with torch.no_grad():
-            leaves, self._structure = pytree.tree_flatten(call.run(model))
+        with torch.no_grad(), kept_modes(model):  # in training mode, it would change batch norms' statistics
+            leaves, self._structure = pytree.tree_flatten(call.run(model.eval()))
         self._leaves = [_COMPUTED if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         # Some code asks a model where its parameters are: an empty one answers.
         self.nothing = nn.Parameter(torch.empty(0), requires_grad=False)
