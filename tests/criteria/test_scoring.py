@@ -142,6 +142,11 @@ def test_score_reads_half_precision_weights_exactly() -> None:
     assert found.tolist() == pytest.approx([math.sqrt(value) for value in values], rel=1e-12)
 
 
+def test_magnitude_of_a_complex_weight_is_its_modulus() -> None:
+    found = Magnitude().worth("", torch.tensor([3 + 4j, 1j]), criteria.Statistics())
+    assert found.tolist() == [25.0, 1.0]
+
+
 @dataclass(frozen=True)
 class LastFirst(UnitCriterion):
     """A criterion of a user's own: later units are worth more."""

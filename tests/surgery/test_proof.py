@@ -302,6 +302,53 @@ def test_complex_outputs_are_compared() -> None:
     assert not Reference(net, selection).check(model).passed
 
 
+class Fourier(nn.Module):
+    """Complex weights on the lowest frequencies, as Fourier neural operators have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.weight = nn.Parameter(torch.randn(8, 8, 2, dtype=torch.cfloat))
+
+    def forward(self, x: Tensor) -> Tensor:
+        modes = torch.fft.rfft(self.up(x).mT)
+        kept = torch.zeros(len(x), self.weight.shape[1], modes.shape[-1], dtype=torch.cfloat)
+        kept[..., :2] = torch.einsum("bit,iot->bot", modes[..., :2], self.weight)
+        return self.down(torch.fft.irfft(kept, n=x.shape[1]).mT)
+
+
+def test_cut_of_complex_weights_is_proven() -> None:
+    shrunk = shrink(seeded(Fourier), torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0)))
+    model = own(shrunk)
+    assert model.weight.shape == (4, 4, 2)
+    assert model.weight.dtype is torch.complex64
+    selection = Selection(shrunk.net, shrunk.keep.kept)
+    with torch.no_grad():
+        model.weight[0, 0, 1] += 1e-6j
+    assert not Reference(shrunk.net, selection).check(model).passed
+
+
+def test_complex_inputs_are_random_in_both_parts() -> None:
+    class Modulus(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.down(self.up(x.real).relu() * self.up(x.imag))
+
+    shrunk = shrink(seeded(Modulus), X.to(torch.cfloat))
+    assert own(shrunk).up.out_features == 4
+    assert shrunk.cut.proof.runs == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+def test_cut_of_a_weight_that_a_hook_computes_can_be_copied() -> None:
+    layers = [nn.utils.weight_norm(nn.Linear(6, 8)), nn.ReLU(), nn.Linear(8, 3)]
+    model = own(shrink(seeded(lambda: nn.Sequential(*layers)), X))
+    assert torch.equal(deepcopy(model)(X), model(X))
+
+
 def test_both_forms_of_a_cut_are_proven_alike() -> None:
     net, selection, model = small()
     reference = Reference(net, selection)

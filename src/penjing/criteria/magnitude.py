@@ -32,7 +32,7 @@ def magnitude(weight: Tensor, *, p: float) -> Tensor:
     2018, arXiv:1808.06866 (p = 2). Both look at the filters alone; here all slices of the unit count, the
     weights that read it too, since all of them are removed together.
     """
-    size = weight.detach().to(torch.float64).abs()
+    size = weight.detach().abs().to(torch.float64)
     return size if p == 1 else size.pow_(p)
 
 

@@ -107,7 +107,7 @@ def _parameters(model: nn.Module) -> dict[nn.Parameter, list[str]]:
     """Every parameter that can have a gradient, once, with all its names."""
     found: dict[nn.Parameter, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        if parameter.is_floating_point():
+        if parameter.is_floating_point() or parameter.is_complex():
             found.setdefault(parameter, []).append(name)
     return found
 

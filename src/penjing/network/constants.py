@@ -42,7 +42,7 @@ class Constants:
         if node.op == "placeholder":
             return self._held(node.name)
         meta = node.meta.get("val")
-        if isinstance(meta, torch.Tensor) and (meta.numel() > _LARGEST or meta.is_floating_point()):
+        if isinstance(meta, torch.Tensor) and (meta.numel() > _LARGEST or _is_real(meta)):
             return None
         if any(self._values[source] is None for source in node.all_input_nodes):
             return None
@@ -69,9 +69,13 @@ class Constants:
             if found is None:
                 return None
             tensor = found
-        if tensor.is_meta or tensor.is_floating_point():
+        if tensor.is_meta or _is_real(tensor):
             return None
         return tensor.detach().cpu()
+
+
+def _is_real(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _mutates(node: fx.Node) -> bool:

@@ -9,6 +9,11 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+WIDER = {dtype: torch.float64 for dtype in (torch.float32, torch.float16, torch.bfloat16)} | {
+    dtype: torch.complex128 for dtype in (torch.complex64, torch.complex32)
+}
+"""Types that are too narrow for a proof, and what takes their place."""
+
 
 def copied(model: nn.Module) -> Any:
     """A deep copy, also where modules keep tensors that were computed from parameters.
@@ -30,19 +35,25 @@ def recompute(module: nn.Module) -> None:
         h for h in module._forward_pre_hooks.values() if type(h).__module__.startswith("torch.nn.utils.")
     ]
     training, module.training = module.training, False  # spectral norm would learn on the way
-    for hook in hooks:
-        hook(module, ())
+    with torch.no_grad():  # `deepcopy` refuses a weight that knows what it was computed from
+        for hook in hooks:
+            hook(module, ())
     module.training = training
 
 
 def widened(model: nn.Module) -> nn.Module:
     """`model` in float64, in place, together with the plain tensors that its modules keep."""
-    for module in model.double().modules():
+    for module in model._apply(wide).modules():
         for name, value in vars(module).items():
             if any(_is_narrow(leaf) for leaf in pytree.tree_leaves(value)):
-                vars(module)[name] = pytree.tree_map_only(_is_narrow, torch.Tensor.double, value)
+                vars(module)[name] = pytree.tree_map_only(_is_narrow, wide, value)
     return model
 
 
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` in float64, a complex one in complex128; integers as they are."""
+    return tensor.to(WIDER.get(tensor.dtype, tensor.dtype))
+
+
 def _is_narrow(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.dtype != torch.float64
+    return isinstance(leaf, torch.Tensor) and leaf.dtype in WIDER

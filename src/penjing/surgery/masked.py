@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from penjing.network import Call, Network
 from penjing.network.op import Dims, Op
 from penjing.network.solve import tensor_named
+from penjing.surgery.copies import wide
 from penjing.surgery.selection import Selection, blank, put, take
 
 
@@ -52,8 +53,7 @@ def run_masked(net: Network, selection: Selection, call: Call) -> list[Any]:
 def _held(net: Network, node: fx.Node) -> Any:
     name = net.trace.state.get(node.name)
     tensor = tensor_named(net.model, name) if name else net.trace.constants[node.name][1]
-    tensor = tensor.detach()
-    return tensor.double() if tensor.is_floating_point() else tensor.clone()
+    return wide(tensor.detach().clone())
 
 
 def _run_one(net: Network, selection: Selection, node: fx.Node, values: dict[fx.Node, Any]) -> Any:

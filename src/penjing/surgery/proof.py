@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from penjing.errors import PenjingError
 from penjing.network import Call, Network
 from penjing.network.outputs import flatten
-from penjing.surgery.copies import copied, widened
+from penjing.surgery.copies import WIDER, copied, wide, widened
 from penjing.surgery.grouped import grouped_mm
 from penjing.surgery.masked import run_masked
 from penjing.surgery.selection import Selection
@@ -24,7 +24,6 @@ from penjing.surgery.selection import Selection
 TOLERANCE = 1e-10
 """Largest difference allowed, relative to the largest element of the outputs, in float64."""
 
-_NARROW = frozenset({torch.float32, torch.float16, torch.bfloat16})
 _RANDOM = """
     rand rand_like randn randn_like randint randint_like random_ normal normal_ uniform_ bernoulli bernoulli_
     cauchy_ exponential_ geometric_ log_normal_ multinomial poisson binomial
@@ -85,7 +84,7 @@ class _AsTraced(TorchFunctionMode):
             made = func(*args, **(kwargs or {}))
         finally:
             torch.set_default_dtype(torch.float64)
-        return made.double() if made.dtype in _NARROW else made
+        return wide(made)
 
 
 @contextmanager
@@ -150,16 +149,16 @@ class Reference:
 
 def _inputs(call: Call, seed: int) -> Iterator[Call]:
     """The example inputs, and twice the same with every real tensor replaced by normal numbers."""
-    yield call.map(lambda leaf: leaf.double() if _is_real(leaf) else leaf)
-    if not any(_is_real(leaf) for leaf in pytree.tree_leaves((call.args, call.kwargs))):
+    yield call.map(lambda leaf: wide(leaf) if isinstance(leaf, torch.Tensor) else leaf)
+    if not any(_is_continuous(leaf) for leaf in pytree.tree_leaves((call.args, call.kwargs))):
         return
     for number in range(2):
         generator = torch.Generator().manual_seed(seed + number)
 
         def random(leaf: Any, generator: torch.Generator = generator) -> Any:
-            if not _is_real(leaf):
+            if not _is_continuous(leaf):
                 return leaf
-            drawn = torch.empty(leaf.shape, dtype=torch.float64).normal_(generator=generator)
+            drawn = torch.empty(leaf.shape, dtype=wide(leaf).dtype).normal_(generator=generator)
             return drawn.to(leaf.device)
 
         with torch.utils._python_dispatch._disable_current_modes():
@@ -195,9 +194,9 @@ def _is_finite(outputs: list[Any]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in outputs if isinstance(tensor, torch.Tensor))
 
 
-def _is_real(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+def _is_continuous(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and (leaf.is_floating_point() or leaf.is_complex())
 
 
 def _widen(leaf: Any) -> Any:
-    return torch.float64 if isinstance(leaf, torch.dtype) and leaf in _NARROW else leaf
+    return WIDER.get(leaf, leaf) if isinstance(leaf, torch.dtype) else leaf
