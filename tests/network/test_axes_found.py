@@ -271,6 +271,27 @@ def test_depthwise_convolution_with_a_multiplier_follows_its_input() -> None:
     assert labels(copies)["layers.2.weight", 1] == over(4, 2, axis=1)
 
 
+def test_layer_with_a_computed_weight_gives_its_axes_its_own_name() -> None:
+    normed = nn.utils.parametrizations.weight_norm
+    layers = normed(nn.Conv1d(3, 4, 1)), normed(nn.ConvTranspose1d(4, 5, 3)), nn.Conv1d(5, 2, 1)
+    net = trace(Chain(*layers).eval(), torch.randn(2, 3, 7))
+    assert [axis.name for axis in net.prunable] == ["layers.0", "layers.1"]
+
+
+def test_output_inside_of_others_is_called_by_its_path() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Linear(4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> dict[str, Any]:
+            return {"heads": {"one": self.one(x)}, "rest": [self.other(x)]}
+
+    net = trace(Heads().eval(), torch.randn(2, 4))
+    assert net.axis("one").frozen == "dimension 1 of output `heads.one`"
+    assert net.axis("other").frozen == "dimension 1 of output `rest.0`"
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "tensor", "reason"),
     [

@@ -18,6 +18,9 @@ from penjing.network.op import Dims
 from penjing.network.solve import Solution, tensor_named, tensors_of
 from penjing.network.trace import Trace
 
+_COMPUTED = "parametrizations.weight"
+"""Where torch keeps what a parametrised weight is computed from."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Member:
@@ -161,11 +164,7 @@ def _names(
     for atom, places in carried.items():
         own = [place for place in places if place[0] in trained]
         tensor, dim = min(own, key=lambda place: place[1] != 0)
-        path, _, leaf = tensor.rpartition(".")
-        weight = leaf == "weight" or leaf.startswith("weight_")
-        beside = leaf == "bias" and any(name == f"{path}.weight" for name, _ in own)
-        base = path if path and (weight or beside) else tensor
-        base = base.removesuffix(".parametrizations.weight")
+        base = _maker(tensor, {name for name, _ in own})
         parts = tuple(p for p in solution.atoms(tensors[tensor][dim]) if space.size(p) > 1) or (atom,)
         suffix = ""
         if dim and len(tensors[tensor]) > 1:
@@ -179,6 +178,22 @@ def _names(
         taken[name] += 1
         names[atom] = name if taken[name] == 1 else f"{name}~{taken[name]}"
     return names
+
+
+def _maker(tensor: str, beside: set[str]) -> str:
+    """The layer whose weight `tensor` is, or whose bias beside a weight of `beside`; else `tensor` itself.
+
+    A weight that is computed, by weight norm or a parametrisation, counts as what it is computed from.
+    """
+    path, _, leaf = tensor.rpartition(".")
+    owner = path.removesuffix(f".{_COMPUTED}")
+    if owner != path and leaf.startswith("original"):
+        return owner
+    weights = (f"{path}.weight", f"{path}.{_COMPUTED}.")
+    is_weight = leaf == "weight" or leaf.startswith("weight_")
+    if path and (is_weight or (leaf == "bias" and any(name.startswith(weights) for name in beside))):
+        return path
+    return tensor
 
 
 def covered(axes: Iterable[Axis], module: nn.Module) -> float:
@@ -199,4 +214,4 @@ def count_parameters(module: nn.Module) -> int:
 
 def finite(tensor: torch.Tensor) -> bool:
     """Whether no element is NaN or infinite."""
-    return bool(tensor.isfinite().all()) if tensor.is_floating_point() and not tensor.is_meta else True
+    return tensor.is_meta or bool(tensor.isfinite().all())

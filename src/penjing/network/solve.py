@@ -154,9 +154,17 @@ def _leaf_names(trace: Trace) -> list[str]:
     spec = trace.out_spec
     numbered = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     return [
-        f"`{pytree.keystr(path).lstrip('.').strip('[]').strip(chr(39))}`" if path else "of the model"
+        f"`{'.'.join(str(_step(key)) for key in path)}`" if path else "of the model"
         for path, _ in pytree.tree_leaves_with_path(boxed(numbered))
     ]
+
+
+def _step(key: pytree.KeyEntry) -> Any:
+    """The key, position or field name that one step into a structure goes by."""
+    match key:
+        case pytree.MappingKey(key=step) | pytree.SequenceKey(idx=step) | pytree.GetAttrKey(name=step):
+            return step
+    return key
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
