@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from penjing.network import Network
 from penjing.surgery.adapt import Demand, solve
 from penjing.surgery.tracked import Leaf, Node, evaluate
 from tests.surgery.shrink import own, seeded, shrink, those
@@ -59,6 +60,13 @@ def test_solve_keeps_an_old_value_that_serves() -> None:
     five = leaf("heads", 5)
     demand = Demand(Node(operator.floordiv, DIM, five), 4, "view")
     assert found(Demand(DIM, 24, "split"), demand) == ({"dim": 24, "heads": 5}, 0)
+
+
+def test_solve_hears_demands_that_leave_a_choice_last() -> None:
+    """0 * head_dim is 0 whatever the width, and 9 // heads is 4 for one value only."""
+    nothing = Demand(Node(operator.mul, 0, WIDTH), 0, "slice")
+    assert found(nothing, Demand(Node(operator.mul, 3, WIDTH), 9, "slice")) == ({"head_dim": 3}, 0)
+    assert found(nothing) == ({"head_dim": 8}, 0)
 
 
 def test_solve_reports_demands_that_contradict_each_other() -> None:
@@ -150,6 +158,57 @@ def test_tuples_lists_products_and_checks_are_adapted() -> None:
     assert type(model.shape) is tuple
     assert type(model.sizes) is list
     assert sum(model.sizes) == channels
+
+
+class HeadByHead(nn.Module):
+    """A loop over heads, each a slice of one fused projection."""
+
+    def __init__(self, dim: int = 16, heads: int = 4) -> None:
+        super().__init__()
+        self.heads, self.width = heads, dim // heads
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv, inner, found = self.qkv(x), self.heads * self.width, []
+        for head in range(self.heads):
+            a, b = head * self.width, (head + 1) * self.width
+            q, k, v = qkv[..., a:b], qkv[..., inner + a : inner + b], qkv[..., 2 * inner + a : 2 * inner + b]
+            found.append((q @ k.mT / 2).softmax(-1) @ v)
+        return self.out(torch.cat(found, -1))
+
+
+def test_heads_sliced_one_by_one_are_adapted_where_all_lose_alike() -> None:
+    shrunk = shrink(seeded(HeadByHead), X)
+    model = own(shrunk)
+    assert (model.heads, model.width) == (4, 2)
+    assert not shrunk.cut.record["corrections"]
+
+
+def test_attribute_that_every_call_would_need_another_value_of_keeps_its_own() -> None:
+    """Heads of different widths: no `width` fits, and another number of `heads` would end the loop early."""
+
+    def unequal(net: Network) -> dict[str, tuple[int, ...]]:
+        widths = zip(net.prunable, (3, 3, 1, 4, 2, 1, 2, 1), strict=True)
+        return {axis.name: tuple(range(left)) for axis, left in widths}
+
+    model = own(shrink(seeded(HeadByHead), X, unequal))
+    assert (model.heads, model.width) == (4, 4)
+
+
+def test_start_of_a_slice_is_not_taken_for_the_dimension_that_it_means() -> None:
+    class Tail(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.left, self.right = nn.Linear(16, 12), nn.Linear(2, 3), nn.Linear(10, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.up(x)
+            return self.left(y[:, :, :2]) + self.right(y[:, :, 2:])
+
+    def one(net: Network) -> dict[str, tuple[int, ...]]:
+        return {axis.name: tuple(range(1, axis.size)) for axis in net.prunable}
+
+    assert own(shrink(seeded(Tail), X, one)).left.in_features == 1
 
 
 def test_layer_norm_over_a_shape_kept_by_the_user_is_adapted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,10 @@ HEADS: Path = (0, 4)
 
 _FROM_THE_END = ("aten.slice", "aten.slice_scatter", "aten.select", "aten.select_scatter", "aten.narrow")
 """Operators along `dim` of `self`, whose negative numbers count from its end."""
+
+
+_BY_INDEX = ("__getitem__", "__setitem__")
+"""Calls that say by position, not by number, which dimension they mean."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ def new_numbers(
         heads = heads_left(net, selection, nodes, int(sighting.numbers[HEADS]))
         return {**sighting.numbers, HEADS: heads}
     whole = {path: number for path, number in sighting.numbers.items() if isinstance(number, int)}
-    stated = [pair for node in nodes for pair in _stated(net, selection, node)]
+    unsaid = ("dim",) if sighting.place.function in _BY_INDEX else ()
+    stated = [pair for node in nodes for pair in _stated(net, selection, node, unsaid)]
     after = _match([int(number) for number in whole.values()], stated)
     return {**sighting.numbers, **dict(zip(whole, after, strict=True))}
 
@@ -124,7 +130,7 @@ def solve(
     """New values of attributes that satisfy the demands, and the demands that cannot be satisfied.
 
     Demands on a single attribute decide it; those on expressions decide the attribute that is left open in
-    them.
+    them. Where several values of it would do (0 * width is 0), other demands are heard first.
 
     Args:
         wanted: the demands.
@@ -146,11 +152,18 @@ def solve(
                 fits = _fitting(demand, open_[0], values)
                 if fits is None:
                     failed.append(demand)
+                elif _is_vague(demand, open_[0], values, fits):
+                    later.append(demand)
                 else:
                     values[open_[0].origin] = fits
             else:
                 later.append(demand)
         if len(later) == len(waiting):
+            vague = next((demand for demand in later if len(_open(demand, values)) == 1), None)
+            if vague is not None:
+                leaf = _open(vague, values)[0]
+                values[leaf.origin] = _fitting(vague, leaf, values) or leaf.value
+                continue
             stuck = [demand for demand in later if settle or demand.compared]
             if not stuck:
                 break
@@ -176,14 +189,29 @@ def _fitting(demand: Demand, leaf: Leaf, values: dict[Origin, int]) -> int | Non
     return None
 
 
-def _stated(net: Network, selection: Selection, node: fx.Node) -> list[tuple[int, int]]:
-    """(old, new) for every integer of a node's arguments, in order."""
+def _is_vague(demand: Demand, leaf: Leaf, values: dict[Origin, int], fits: int) -> bool:
+    """Whether a value next to `fits` meets the demand as well."""
+    if isinstance(demand.expression, Leaf):
+        return False
+    return any(
+        evaluate(demand.expression, {**values, leaf.origin: near}) == demand.value
+        for near in (fits - 1, fits + 1)
+        if near > 0
+    )
+
+
+def _stated(
+    net: Network, selection: Selection, node: fx.Node, unsaid: Container[str]
+) -> list[tuple[int, int]]:
+    """(old, new) for every integer of a node's arguments that its call says, in order."""
     op = net.solution.ops.get(node)
     before = _numbers(node.args) + _numbers(node.kwargs)
     if op is None:
         return [(number, number) for number in before]
     pairs: list[tuple[int, int]] = []
     for name, value in op.arguments.items():
+        if name in unsaid:
+            continue
         stated = op.sizes.get(name)
         pairs += _pairs(op, selection, value, stated)
     return pairs

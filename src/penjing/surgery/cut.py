@@ -15,7 +15,7 @@ from penjing.surgery.graph import rewrite
 from penjing.surgery.module import Edits, cut_copy, plan_edits
 from penjing.surgery.proof import Proof, Reference
 from penjing.surgery.selection import Selection
-from penjing.surgery.watch import watch
+from penjing.surgery.watch import Watch, watch
 
 
 class Keeping(Protocol):
@@ -86,17 +86,37 @@ def _own_module(net: Network, selection: Selection, reference: Reference) -> tup
     if selection.passed:
         raise _CannotFollowError("whole branches are left out, which its code would still run")
     try:
-        edits, failed = plan_edits(net, selection, watch(net))
+        seen = watch(net)
+    except Exception as error:  # the user's code may raise anything
+        raise _does_not_run(error) from error
+    try:
+        return _edited(net, selection, reference, seen, settle_disputes=True)
+    except _CannotFollowError as refusal:
+        try:
+            return _edited(net, selection, reference, seen, settle_disputes=False)
+        except _CannotFollowError:
+            raise refusal from None
+
+
+def _edited(
+    net: Network, selection: Selection, reference: Reference, seen: Watch, *, settle_disputes: bool
+) -> tuple[nn.Module, Proof, Edits]:
+    try:
+        edits, failed = plan_edits(net, selection, seen, settle_disputes=settle_disputes)
         model = cut_copy(net.model, edits)
         proof = reference.check(model)
     except Exception as error:  # the user's code may raise anything on sizes it does not expect
-        place, line = where(error), f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        whose = f"its own code ({place})" if place else "its own code"
-        raise _CannotFollowError(f"{whose} does not run with the new sizes ({line})") from error
+        raise _does_not_run(error) from error
     if not proof.passed:
         because = f"; it computes {failed[0].call} from sizes that cannot all fit" if failed else ""
         raise _CannotFollowError(f"its own code computes something else with the new sizes{because}")
     return model, proof, edits
+
+
+def _does_not_run(error: Exception) -> _CannotFollowError:
+    place, line = where(error), f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    whose = f"its own code ({place})" if place else "its own code"
+    return _CannotFollowError(f"{whose} does not run with the new sizes ({line})")
 
 
 def _graph(net: Network, selection: Selection, reference: Reference) -> tuple[nn.Module, Proof]:

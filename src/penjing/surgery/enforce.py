@@ -11,7 +11,7 @@ from torch import fx, nn
 from penjing.network import Network
 from penjing.surgery.adapt import HEADS, heads_left, new_numbers
 from penjing.surgery.correct import Correction
-from penjing.surgery.literals import Path, numbers
+from penjing.surgery.literals import Path, numbers, replaced
 from penjing.surgery.selection import Selection
 from penjing.surgery.watch import CallCounter, Sighting, Watch, is_shape, nodes_by_call
 
@@ -54,6 +54,8 @@ class _Enforcer(CallCounter):
             for path, number in now.items()
             if path in wanted and wanted[path] != number and number != -1
         ]
+        if _reads_to_the_end(func, args, wrong):
+            wrong = []
         named: list[tuple[str, Any]] = []
         for node in nodes:
             op = self._net.solution.ops.get(node)
@@ -92,6 +94,14 @@ class _Enforcer(CallCounter):
         ):
             return Correction(before.place, told) if told else None
         return Correction(before.place, told, (("scale", scale),))
+
+
+def _reads_to_the_end(func: Any, args: Any, wrong: list[tuple[Path, Any]]) -> bool:
+    """Whether only ends of slices are wrong, and those lie behind the last index: Python does not mind."""
+    if func is not torch.Tensor.__getitem__ or not all(path[-1] == "stop" for path, _ in wrong):
+        return False
+    corrected = replaced((args, {}), dict(wrong))[0]
+    return bool(func(*args).shape == func(*corrected).shape)
 
 
 def _default_scale(query: torch.Tensor, *_: Any, **others: Any) -> float:

@@ -22,7 +22,7 @@ from penjing.surgery.enforce import find_corrections
 from penjing.surgery.mirrors import mirrored, told_by_input
 from penjing.surgery.selection import Selection, take
 from penjing.surgery.settings import SettingsChange, give_settings, rebuilds_from_config
-from penjing.surgery.tracked import Origin
+from penjing.surgery.tracked import Origin, origins
 from penjing.surgery.watch import Watch, is_settings
 
 
@@ -47,8 +47,17 @@ class Edits:
     unsettled: dict[str, str] = field(default_factory=dict)
 
 
-def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits, list[Demand]]:
+def plan_edits(
+    net: Network, selection: Selection, watch: Watch, *, settle_disputes: bool = True
+) -> tuple[Edits, list[Demand]]:
     """What must change in the user's module, and the demands of its code that no change can meet.
+
+    Args:
+        net: the network.
+        selection: what stays.
+        watch: one run of the user's code.
+        settle_disputes: whether an attribute of which different calls ask different values gets one of them
+            (all other calls are corrected); else it keeps its old one.
 
     Raises:
         Exception: whatever the user's code raises where not even correcting its calls is enough.
@@ -60,6 +69,9 @@ def plan_edits(net: Network, selection: Selection, watch: Watch) -> tuple[Edits,
             edits.tensors[name] = kept
             edits.shapes[name] = list(tensor_named(net.model, name).shape)
     values, failed = solve(demands(net, watch, selection), known_shapes(net, watch, selection))
+    if not settle_disputes:
+        disputed = {leaf.origin for demand in failed for leaf in origins(demand.expression)}
+        values = {origin: value for origin, value in values.items() if origin not in disputed}
     edits.attributes = _attributes(net, values) + _channels(net, selection)
     edits.corrections = find_corrections(net, selection, watch, cut_copy(net.model, edits))
     for path in _rebuilt_from_config(net.model):

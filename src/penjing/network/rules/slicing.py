@@ -89,7 +89,7 @@ def _sliced(op: Op, axes: Space, dim: Dim) -> Dim:
     before, middle, after = _window(op, axes, dim, start, max(end - start, 0))
     if start:
         op.resize("start", before)
-    if end < size:
+    if end < size or op.value("end") == size:
         op.resize("end", axes.sum(before, middle))
     if 2 * axes.size(middle) == size and (start == 0 or end == size):
         op.balance((middle, before if start else after))
