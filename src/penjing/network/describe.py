@@ -14,7 +14,8 @@ def describe(net: Network) -> str:
     lines = [
         f"{type(net.model).__name__}: {len(net.operators)} operators, "
         f"{net.parameters:,} parameters, {net.macs:,} macs",
-        f"{len(net.prunable)} axes can be cut; they go through {net.coverage:.1%} of the parameters",
+        f"{len(net.prunable)} {'axis' if len(net.prunable) == 1 else 'axes'} can be cut, "
+        f"through {net.coverage:.1%} of the parameters",
     ]
     if net.trace.specialised:
         lines.append(f"specialised to the example inputs: {net.trace.specialised}")
