@@ -35,6 +35,25 @@ def test_measurements_taken_together_share_their_basis(paths: list[Path]) -> Non
         assert measurement.figure.value == measurement.latency_ms
 
 
+def test_comparison_is_read_by_one_clock_and_knows_the_quicker_one(paths: list[Path], tmp_path: Path) -> None:
+    slow = tmp_path / "slow.onnx"
+    slow.write_bytes(convolution(64, 64, size=32, kernel=3).model)
+    quick, other = Cpu().compare(paths[0], slow, call=None)
+    assert quick.basis == other.basis
+    assert other.latency_ms > 2 * quick.latency_ms > 0
+    assert min(quick.runs, other.runs) >= 5 * 6  # sessions, and what each times at least
+
+
+def test_mean_of_measurements_goes_by_cpu_time_where_one_of_them_had_to() -> None:
+    calm = Measurement(wall_ms=2.0, cpu_ms=1.9, latency_ms=2.0, basis="wall", runs=10, spread=0.01)
+    busy = Measurement(wall_ms=9.0, cpu_ms=2.1, latency_ms=2.1, basis="cpu", runs=20, spread=0.02)
+    both = Measurement.mean([calm, busy])
+    assert (both.basis, both.runs) == ("cpu", 30)
+    assert (both.wall_ms, both.cpu_ms, both.latency_ms) == (5.5, 2.0, 2.0)
+    assert both.spread == pytest.approx(0.05)  # half the distance of 1.9 and 2.1, over 2
+    assert Measurement.mean([calm]) == calm
+
+
 def test_measurement_runs_on_the_inputs_of_the_call(paths: list[Path]) -> None:
     (measured,) = Cpu().measure(paths[0], call=Call((), {"x": torch.zeros(1, 4, 8, 8)}), limit_s=0)
     assert measured.latency_ms > 0

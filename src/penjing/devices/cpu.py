@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from penjing.devices.cache import Cache
 from penjing.devices.clock import choose_basis, interleave
@@ -20,6 +20,12 @@ from penjing.devices.single import Single
 from penjing.devices.stairs import Stairs, probe
 from penjing.errors import PenjingError
 from penjing.network import Call
+
+_SESSIONS: Final = 5
+"""Pairs of sessions that a comparison takes the mean over."""
+
+_PATIENCE_S: Final = 20.0
+"""Seconds after which a comparison begins no other pair."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,7 @@ class Cpu(Device):
         return Fingerprint.here(self.threads)
 
     def measure(
-        self,
-        artifacts: Path | str | Sequence[Path | str],
-        *,
-        call: Call | None = None,
-        limit_s: float = 30.0,
-        warm: bool = True,
+        self, artifacts: Path | str | Sequence[Path | str], *, call: Call | None = None, limit_s: float = 30.0
     ) -> list[Measurement]:
         """Times artifacts against one another, in turns in this process, until their medians stand still.
 
@@ -62,8 +63,6 @@ class Cpu(Device):
             artifacts: one ONNX file or several.
             call: the inputs to run them on; made up from their own shapes where it is None.
             limit_s: seconds after which the medians are taken as they are; `spread` says how good.
-            warm: whether every run follows others of the same artifact; False for every other one only, as
-                where an application does something else between two calls.
 
         Returns:
             One measurement per artifact, in a list, all on the same basis.
@@ -72,6 +71,39 @@ class Cpu(Device):
             PenjingError: PJ404 or PJ405, there is no such file, or ONNX Runtime refuses it or the inputs.
         """
         paths = [artifacts] if isinstance(artifacts, str | Path) else artifacts
+        return self._timed(paths, call, limit_s, warm=True)
+
+    def compare(
+        self, one: Path | str, other: Path | str, *, call: Call | None = None
+    ) -> tuple[Measurement, Measurement]:
+        """Times two artifacts against one another, so that their ratio holds on a second look too.
+
+        Half of the runs find the caches as the other artifact left them: how much slower that is differs
+        between the two. And where a session happens to lie in memory moves the time of a small network by
+        up to 3 % as long as it lives: the mean over several pairs of fresh sessions is taken.
+
+        Args:
+            one: an ONNX file.
+            other: another.
+            call: as for `measure`.
+
+        Returns:
+            A measurement of each, both on the same basis.
+
+        Raises:
+            PenjingError: as for `measure`.
+        """
+        found: list[list[Measurement]] = []
+        end = time.perf_counter() + _PATIENCE_S
+        while len(found) < _SESSIONS and (not found or time.perf_counter() < end):
+            found.append(self._timed([one, other], call, _PATIENCE_S / _SESSIONS, warm=False))
+        first, second = (Measurement.mean(column) for column in zip(*found, strict=True))
+        return first, second
+
+    def _timed(
+        self, paths: Sequence[Path | str], call: Call | None, limit_s: float, *, warm: bool
+    ) -> list[Measurement]:
+        """Fresh sessions, timed in turns."""
         sessions = [Session(Path(path), threads=self.threads) for path in paths]
         given = None if call is None else feeds(call)
         jobs = [session.job(session.random_feeds() if given is None else given) for session in sessions]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 from penjing.devices.clock import Basis, Timing
@@ -62,6 +65,17 @@ class Measurement:
             runs=timing.runs,
             spread=timing.wall_spread if wall else timing.cpu_spread,
         )
+
+    @classmethod
+    def mean(cls, found: Sequence[Measurement]) -> Measurement:
+        """Of one artifact, measured in several sessions; by CPU time if any of them had to be."""
+        basis: Basis = "cpu" if any(one.basis == "cpu" for one in found) else "wall"
+        wall, cpu = fmean(one.wall_ms for one in found), fmean(one.cpu_ms for one in found)
+        read = [one.wall_ms if basis == "wall" else one.cpu_ms for one in found]
+        latency = fmean(read)
+        between = stdev(read) / math.sqrt(len(read)) / latency if len(read) > 1 else 0.0
+        within = fmean(one.spread for one in found)
+        return cls(wall, cpu, latency, basis, sum(one.runs for one in found), max(between, within))
 
     def record(self) -> dict[str, Any]:
         """As data; `Measurement(**record)` is its inverse."""

@@ -85,12 +85,10 @@ class Bench:
             path.unlink(missing_ok=True)
 
     def pair(self, artifact: Artifact) -> Pair:
-        """Times an artifact beside the original, half of the runs with caches that the other has used."""
+        """Times an artifact beside the original."""
         if not isinstance(self.device, Cpu):
             return Pair(None, None)
-        files = [self.original.path, artifact.path]
-        before, after = self.device.measure(files, call=self.net.call, warm=False)
-        return Pair(before, after)
+        return Pair(*self.device.compare(self.original.path, artifact.path, call=self.net.call))
 
     def figures(
         self,

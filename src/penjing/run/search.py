@@ -21,9 +21,6 @@ from penjing.run.pricing import latency, memory
 from penjing.run.progress import Log
 from penjing.surgery import Cut, cut
 
-NEAR = 0.05
-"""Relative distance from its limit within which a latency is measured twice."""
-
 WEIGHT_BYTES = 4
 """Of an exported weight, until an artifact tells it better."""
 
@@ -155,11 +152,7 @@ class Search:
 
     def _latency(self, artifact: Artifact) -> dict[str, float]:
         """In ms of the session in which the original was first measured, so that limits stay comparable."""
-        limit = self._job.budget.limits(self._before)["latency"]
-        ratios = [self._bench.pair(artifact).ratio]
-        if abs(ratios[0] * self._before["latency"] / limit - 1) < NEAR:
-            ratios.append(self._bench.pair(artifact).ratio)
-        return {"latency": self._before["latency"] * sum(ratios) / len(ratios)}
+        return {"latency": self._before["latency"] * self._bench.pair(artifact).ratio}
 
     def _impossible(self, limits: Amounts, found: list[Candidate[Plan]]) -> PenjingError:
         """What was measured says that the planner was too hopeful."""
