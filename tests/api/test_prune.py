@@ -245,6 +245,18 @@ def test_prune_refuses_with_one_error_and_leaves_the_model(
     assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("options", "code"), [({"keep": ["stemm"]}, "PJ505"), ({"exact": {"stem": 99}}, "PJ506")]
+)
+def test_prune_refuses_wrong_names_before_it_measures(
+    original: Small, options: dict[str, Any], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penjing.run.loop.Bench", None)
+    with pytest.raises(PenjingError) as caught:
+        by_macs(original, "macs=2x", **options)
+    assert caught.value.code == code
+
+
 def test_prune_leaves_a_model_in_training_mode_as_it_was_and_ships_what_it_returns(tmp_path: Path) -> None:
     model = small().train()
     before = deepcopy(model.state_dict())

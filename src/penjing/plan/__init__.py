@@ -2,7 +2,7 @@
 
 from penjing.plan.allocate import Allocation, Allocator, allocate, uniform
 from penjing.plan.budget import QUANTITIES, Amount, Bound, Budget
-from penjing.plan.choices import FLOOR, Steps
+from penjing.plan.choices import FLOOR, Steps, Wishes, check_wishes
 from penjing.plan.costs import Affine, Cost, Plain, Summed, Term, macs, operators, parameters
 from penjing.plan.peak import Peak
 from penjing.plan.plan import AxisChange, Plan, PlanDiff
@@ -25,7 +25,9 @@ __all__ = [
     "Steps",
     "Summed",
     "Term",
+    "Wishes",
     "allocate",
+    "check_wishes",
     "macs",
     "operators",
     "parameters",

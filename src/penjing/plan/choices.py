@@ -115,6 +115,15 @@ def choices(
     return tuple(found)
 
 
+def check_wishes(net: Network, wishes: Wishes) -> None:
+    """Refuses wishes that `choices` would refuse: before anything is measured or scored, if asked then.
+
+    Raises:
+        PenjingError: as `choices`.
+    """
+    choices(net, {}, 1, wishes)
+
+
 def chosen(scores: Tensor, count: int) -> tuple[int, ...]:
     """The `count` units of the highest score, in order of their indices; of equal ones the earlier."""
     order = np.argsort(-scores.numpy(), kind="stable")

@@ -11,7 +11,7 @@ from penjing.criteria import collect, score
 from penjing.devices import Artifact
 from penjing.errors import PenjingError
 from penjing.network import trace
-from penjing.plan import Plan
+from penjing.plan import Plan, Wishes, check_wishes
 from penjing.recover import RecoveryRecord, Situation
 from penjing.recover.seeding import seeded
 from penjing.run.adjust import Amounts
@@ -47,6 +47,7 @@ def run(job: Job) -> Outcome:
 def _run(job: Job, folder: Path, log: Log) -> Outcome:
     with log.stage("trace", "tracing"):
         net = trace(job.model, job.example_inputs)
+        check_wishes(net, Wishes(job.keep, job.only, job.exact, job.budget.share))
     with log.stage("measure", "measuring the original"):
         bench = Bench(net, job.device, folder)
         before = bench.amounts()
