@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tests.network.rules.case import Case, case, integers
+from tests.network.rules.case import Case, case, integers, positive
 
 aten = torch.ops.aten
 
@@ -53,6 +53,13 @@ CASES = (
     case("linalg_cross", torch.linalg.cross, (4, 1, 3), (1, 2, 3), frozen="0.2 1.2"),
     case("view_as_complex", lambda x: torch.view_as_complex(x).abs(), (3, 4, 2), frozen="0.2"),
     case("view_as_real", lambda x, y: torch.view_as_real(torch.complex(x, y)), (3, 4), (3, 4)),
+    case("trapezoid", torch.trapezoid, (3, 4), frozen="0.1"),
+    case("trapezoid", lambda y: torch.trapezoid(y, dim=0), (3, 4, 2), note="first", frozen="0.0"),
+    case("trapezoid", lambda y: torch.trapezoid(y, dim=-2), (3, 1, 2), note="one point"),
+    case("trapezoid", lambda y, x: torch.trapezoid(y, x), (3, 4), positive(4), note="grid", frozen="0.1 1.0"),
+    case("trapz", lambda y: torch.trapz(y, dx=0.5), (3, 4), frozen="0.1"),
+    case("cumulative_trapezoid", torch.cumulative_trapezoid, (3, 4), frozen="0.1"),
+    case("cumulative_trapezoid", lambda y: torch.cumulative_trapezoid(y, dim=1), (2, 3, 4), frozen="0.1"),
     case("diff", torch.diff, (3, 4), frozen="0.1"),
     case("diff", lambda x, y: torch.diff(x, prepend=y), (3, 4), (3, 1), note="prepended", frozen="0.1"),
     case("fft_fft", lambda x: torch.fft.fft(x, dim=1).abs(), (2, 4, 3), frozen="0.1"),

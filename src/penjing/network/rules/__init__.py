@@ -153,6 +153,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
     (position.transform, "fft_rfftn fft_irfft fft_irfft2 fft_irfftn fft_hfft fft_ihfft fft_fftshift"),
     (position.transform, "fft_ifftshift"),
     (position.spectrogram, "stft istft"),
+    (position.integral, "trapezoid trapz cumulative_trapezoid"),
     (position.triangle, "tril triu"),
     (position.diagonal, "diagonal diagonal_copy linalg_diagonal trace"),
     (position.diag_embed, "diag_embed diagflat"),

@@ -25,6 +25,17 @@ def transform(op: Op, axes: Space) -> None:
     _freeze(op, axes, (x[place] for place in gone))
 
 
+def integral(op: Op, axes: Space) -> None:
+    """trapezoid(y[*a n *b], x[n]?, dim) -> z[*a *b]; cumulative_trapezoid(...) -> z[*a n-1 *b]"""
+    y, z, x = op.dims("y"), op.output, op.maybe("x") or ()
+    if len(x) > 1:
+        raise ValueError("points of a grid of their own for every function")
+    place = op.arguments.get("dim", -1) % len(y)
+    left = z[place : place + 1] if len(z) == len(y) else ()
+    ties.same(axes, ties.without(y, place), ties.without(z, place) if left else z)
+    _freeze(op, axes, (y[place], *left, *x))
+
+
 def triangle(op: Op, axes: Space) -> None:
     """tril, triu(x[*b n m]) -> y[*b n m]"""
     x = op.dims("self")
