@@ -14,7 +14,6 @@ import argparse
 import json
 import logging
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ import numpy as np
 import onnxruntime
 import torch
 from budget_networks import BUILDERS
+from revision import commit
 
 import penjing as pj
 from penjing.devices import Cpu
@@ -126,17 +126,6 @@ def main() -> int:
     good = sum(row["within_5_percent"] for row in found.values())
     print(f"{good} of {len(found)} inside and at most 5 % below")
     return 0 if good >= 0.9 * len(found) else 1
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=RESULT.parent,
-    )
-    return done.stdout.strip()
 
 
 def keep(pairs: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ import argparse
 import json
 import logging
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Any
 
 import torch
 from cost_networks import networks
+from revision import commit
 
 from penjing.devices import Cache, CostModel, Cpu, to_onnx
 from penjing.devices.widths import sample
@@ -117,17 +117,6 @@ def judge(net: Network, calibration: int, held: int) -> dict[str, Any]:
             "prediction_us": {"first": round(first * 1e6, 1), "again": round(again * 1e6, 1)},
             "spread": round(max(measurement.spread for measurement in measured), 4),
         }
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=RESULT.parent,
-    )
-    return done.stdout.strip()
 
 
 def main() -> None:

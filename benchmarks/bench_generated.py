@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 import sys
 import time
 import warnings
@@ -30,6 +29,8 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from revision import commit  # noqa: E402
 
 from tests.equivalence.generated.examine import Outcome  # noqa: E402
 from tests.equivalence.generated.limit import examined  # noqa: E402
@@ -118,13 +119,10 @@ def main() -> int:
     started = time.perf_counter()
     seeds = range(options.first, options.first + options.graphs)
     figures = summary(list(outcomes(seeds, options.workers, options.outcomes)))
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     record = {
         "command": f"python benchmarks/bench_generated.py --graphs {options.graphs} --first {options.first}",
         "date": date.today().isoformat(),
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "device": {
             "cpu": platform.processor() or platform.machine(),
             "workers": options.workers,

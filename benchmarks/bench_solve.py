@@ -15,7 +15,6 @@ import logging
 import platform
 import random
 import statistics
-import subprocess
 import sys
 import time
 import warnings
@@ -25,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from budget_networks import Logits
+from revision import commit
 from torch import Tensor, nn
 
 ROOT = Path(__file__).parents[1]
@@ -44,17 +45,6 @@ RESULT = ROOT / "benchmarks" / "results" / "solve.json"
 LIMITS_MS = {"resnet50": 50, "vit_b_16": 50, "densenet121": 50, "llama_7b": 250}
 ZOO_LIMIT_S = 5.0
 REPEATS = 7
-
-
-class Logits(nn.Module):
-    """A model of transformers that takes a tensor and returns one."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x, return_dict=False)[0]
 
 
 def resnet50() -> tuple[nn.Module, Tensor]:
@@ -253,13 +243,10 @@ def environment() -> dict[str, Any]:
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
         platform.processor(),
     )
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     packages = ("torch", "transformers", "torch-pruning")
     return {
         "date": date.today().isoformat(),
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "cpu": cpu,
         "python": platform.python_version(),
         **{package: installed(package) for package in packages},

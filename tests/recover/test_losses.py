@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from penjing.errors import PenjingError
 from penjing.network import Call
-from penjing.recover.batch import Batch
+from penjing.network.batch import Batch
 from penjing.recover.losses import class_scores, label_loss, objective, teacher_loss
 from tests.recover.models import classifier
 

@@ -11,10 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from penjing.criteria.batch import call_of, placed
 from penjing.errors import PenjingError
 from penjing.network import Network
-from penjing.network.trace import where
+from penjing.network.batch import Batch
 
 Need = Literal["gradients"]
 """What can be asked of the collector: `gradients`, the sum over batches of |dL/dw|."""
@@ -89,8 +88,7 @@ def collect(
         sums = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
         total, count = 0.0, 0
         for number, given in enumerate(data):
-            batch = placed(model, given)
-            value = _loss_of(model, batch, loss, number)
+            value = _loss_of(model, Batch.read(model, given, number), loss)
             gradients = torch.autograd.grad(value, parameters, allow_unused=True)
             for place, gradient in enumerate(gradients):
                 if gradient is not None:
@@ -112,19 +110,8 @@ def _parameters(model: nn.Module) -> dict[nn.Parameter, list[str]]:
     return found
 
 
-def _loss_of(model: nn.Module, batch: Any, loss: Loss, number: int) -> Tensor:
-    call = call_of(model, batch, number)
-    try:
-        outputs = call.run(model)
-    except Exception as error:  # the model is the user's: whatever it raises is answered in one form
-        raise PenjingError(
-            "PJ310",
-            f"`{type(model).__name__}` does not run on batch {number}",
-            because=f"{type(error).__name__}: {error}",
-            path=where(error),
-            tries=["check the shapes and types of this batch against the example inputs"],
-        ) from error
-    value = loss(outputs, batch)
+def _loss_of(model: nn.Module, batch: Batch, loss: Loss) -> Tensor:
+    value = loss(batch.run(model), batch.given)
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
         seen = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         detached = isinstance(value, Tensor) and value.numel() == 1
@@ -134,7 +121,7 @@ def _loss_of(model: nn.Module, batch: Any, loss: Loss, number: int) -> Tensor:
             because="its value is detached from the outputs" if detached else f"it returned {seen}",
             tries=["return one number made of the outputs: functional.cross_entropy(outputs, batch[1])"],
         )
-    _check_finite(value, "the loss", number)
+    _check_finite(value, "the loss", batch.number)
     return value.reshape(())
 
 

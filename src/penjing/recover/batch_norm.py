@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from penjing.errors import PenjingError
-from penjing.recover.batch import Batch, kept_modes
+from penjing.network.batch import Batch, kept_modes
 from penjing.recover.step import RecoveryRecord, Situation, Step
 
 _NONE = "the model has no batch norm with running statistics: nothing to estimate"

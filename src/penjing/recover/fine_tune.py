@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.errors import PenjingError
-from penjing.recover.batch import Batch, kept_modes
+from penjing.network.batch import Batch, kept_modes
 from penjing.recover.losses import Goal, Objective, objective
 from penjing.recover.metric import measured
 from penjing.recover.seeding import seeded

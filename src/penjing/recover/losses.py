@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
 from penjing.errors import PenjingError
-from penjing.recover.batch import Batch
+from penjing.network.batch import Batch
+from penjing.network.outputs import flatten
 from penjing.recover.step import Loss
 
 Goal = Literal["label", "teacher", "label+teacher"]
@@ -115,5 +115,5 @@ def objective(
 
 
 def _real_leaves(outputs: Any) -> list[Tensor]:
-    leaves = pytree.tree_leaves(outputs)
+    leaves, _ = flatten(outputs)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -7,8 +7,8 @@ import math
 from torch import Tensor, nn
 
 from penjing.errors import PenjingError
+from penjing.network.batch import kept_modes
 from penjing.network.trace import where
-from penjing.recover.batch import kept_modes
 from penjing.recover.step import Evaluate
 
 

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from penjing.devices.feeds import feeds
 from penjing.devices.session import Session
 from penjing.network import Call
-from penjing.recover.batch import kept_modes
+from penjing.network.batch import kept_modes
 
 _COMPUTED: Final = object()
 """Stands among the leaves of a model's outputs where the file gives a tensor."""

@@ -1,4 +1,4 @@
-"""A batch as recovery reads it: how the model is called, and the targets."""
+"""A batch of the user's data: how the model is called with it, and the targets beside it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from penjing.errors import PenjingError
-from penjing.network import Call
-from penjing.network.trace import where
+from penjing.network.call import Call
+from penjing.network.source import where
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Batch:
         try:
             with torch.autocast(device, torch.bfloat16, enabled=self.narrow):
                 return pytree.tree_map_only(torch.Tensor, _widened, self.call.run(model))
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        except Exception as error:  # the model is the user's: whatever it raises is answered in one form
             raise PenjingError(
                 "PJ310",
                 f"`{type(model).__name__}` does not run on batch {self.number}",
