@@ -75,7 +75,7 @@ class Allocator:
             keep: name patterns (`fnmatch`) of axes to leave whole.
             only: name patterns of the axes that may be cut; None for all.
             exact: axis name -> units to keep: an int is a count, a float a share. No step and no floor
-            applies.
+                applies.
 
         Raises:
             PenjingError: PJ505, a pattern matches nothing; PJ506, an exact number that cannot be; PJ508,
@@ -102,7 +102,7 @@ class Allocator:
 
         Raises:
             PenjingError: PJ503, no choice is within the limits; PJ507, a limit on what no cost function
-            tells.
+                tells.
         """
         problem = self._problem
         for quantity in limits:

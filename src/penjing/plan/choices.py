@@ -38,7 +38,7 @@ class Wishes:
         keep: patterns of axes to leave whole.
         only: patterns of the axes that may be cut; None for all.
         exact: axis name -> units to keep, as a count (int) or a share (float); no step and no floor
-        applies.
+            applies.
         share: the largest share that any axis may keep; None for all of it.
         floor: the share that an axis keeps at least.
     """
