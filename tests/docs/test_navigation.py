@@ -19,11 +19,12 @@ def test_navigation_has_every_page_once() -> None:
 def test_reference_has_what_a_module_of_the_same_name_hides() -> None:
     # `::: penjing.api` finds the module `penjing.api.prune` where the function is meant, and leaves it out.
     pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
-    hidden = []
-    for init in PACKAGE.glob("*/__init__.py"):
-        package = import_module(f"penjing.{init.parent.name}")
-        for name in getattr(package, "__all__", ()):
-            if (init.parent / f"{name}.py").is_file():
-                hidden.append(f"::: {getattr(package, name).__module__}.{name}\n")
+    packages = [import_module(f"penjing.{init.parent.name}") for init in PACKAGE.glob("*/__init__.py")]
+    hidden = [
+        f"::: {getattr(package, name).__module__}.{name}\n"
+        for package in packages
+        for name in getattr(package, "__all__", ())
+        if (PACKAGE / package.__name__.removeprefix("penjing.") / f"{name}.py").is_file()
+    ]
     assert hidden
     assert [entry for entry in hidden if entry not in pages] == []
