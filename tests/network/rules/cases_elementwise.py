@@ -96,6 +96,7 @@ CASES = (
     case("empty_like", blank(torch.empty_like), (2, 3)),
     case("full_like", lambda x: torch.full_like(x, 2.0), (2, 3)),
     case("randint_like", blank(lambda x: aten.randint_like(x, 5)), (2, 3)),
+    case("_conj", lambda x, y: aten._conj(torch.complex(x, y)).real, (2, 3), (2, 3)),
     case("imag", lambda x, y: torch.complex(x, y).imag, (2, 3), (2, 3)),
     case("masked_fill", lambda x, m: x.masked_fill(m, -1.0), (4, 2, 3), flags(2, 1)),
     case("masked_fill", torch.masked_fill, (2, 3), flags(2, 3), (), note="tensor"),

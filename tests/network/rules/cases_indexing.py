@@ -257,6 +257,7 @@ CASES = (
     case("put", lambda x, y: aten.put(x, TABLE, y), (2, 3), (3,), frozen="0.0 0.1 1.0"),
     case("take", lambda x: x.take(TABLE), (2, 3), frozen="0.0 0.1"),
     case("nonzero", torch.nonzero, flags(3, 2), frozen="0.0 0.1"),
+    case("nonzero_numpy", aten.nonzero_numpy, flags(3, 2), frozen="0.0 0.1"),
     case("where", torch.where, flags(3, 2), note="condition alone", frozen="0.0 0.1"),
     case("argwhere", torch.argwhere, flags(3, 2), frozen="0.0 0.1"),
     case("bincount", torch.bincount, integers(4, 5), frozen="0.0"),

@@ -70,7 +70,7 @@ POINTWISE = (
     "abs absolute acos acosh add addcdiv addcmul alias alias_copy __and__ angle arccos arccosh arcsin "
     "arcsinh arctan arctan2 arctanh asin asinh atan atan2 atanh bernoulli bitwise_and bitwise_left_shift "
     "bitwise_not bitwise_or bitwise_right_shift bitwise_xor broadcast_tensors ceil celu clamp clamp_max "
-    "clamp_min clip clone complex conj conj_physical contiguous copysign cos cosh deg2rad detach_copy "
+    "clamp_min clip clone complex conj _conj conj_physical contiguous copysign cos cosh deg2rad detach_copy "
     "digamma div divide elu empty_like eq erf erfc erfinv exp exp2 expm1 fill fix float_power floor "
     "floor_divide fmax fmin fmod frac full_like gcd ge gelu greater greater_equal gt hardshrink "
     "hardsigmoid hardswish hardtanh heaviside hypot i0 igamma igammac imag isclose isfinite isinf isnan "
