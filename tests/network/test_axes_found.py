@@ -278,6 +278,12 @@ def test_layer_with_a_computed_weight_gives_its_axes_its_own_name() -> None:
     assert [axis.name for axis in net.prunable] == ["layers.0", "layers.1"]
 
 
+def test_axis_that_can_be_cut_has_its_name_before_single_units_have_theirs() -> None:
+    model = Chain(nn.Linear(4, 6), lambda x: torch.cat([x[:, :1].exp(), x[:, 1:]], 1), nn.Linear(6, 2)).eval()
+    net = trace(model, torch.randn(2, 4))
+    assert [(axis.name, axis.size) for axis in net.prunable] == [("layers.0", 5)]
+
+
 def test_output_inside_of_others_is_called_by_its_path() -> None:
     class Heads(nn.Module):
         def __init__(self) -> None:

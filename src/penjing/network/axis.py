@@ -151,7 +151,7 @@ def _names(
     """A readable, unique name for each axis: the module that makes it, and which part of its width.
 
     The maker is the first tensor that carries the axis along its first dimension (what a layer puts out);
-    otherwise the first that carries it at all.
+    otherwise the first that carries it at all. Single units, which nobody cuts, get what names are left.
     """
     space = solution.space
     roles: dict[Dim, str] = {}
@@ -174,7 +174,7 @@ def _names(
         proposed[atom] = (base + suffix).replace(" ", "-")
     taken: Counter[str] = Counter()
     names: dict[Dim, str] = {}
-    for atom, name in proposed.items():
+    for atom, name in sorted(proposed.items(), key=lambda one: space.size(one[0]) == 1):
         taken[name] += 1
         names[atom] = name if taken[name] == 1 else f"{name}~{taken[name]}"
     return names
