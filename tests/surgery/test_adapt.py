@@ -62,6 +62,11 @@ def test_solve_keeps_an_old_value_that_serves() -> None:
     assert found(Demand(DIM, 24, "split"), demand) == ({"dim": 24, "heads": 5}, 0)
 
 
+def test_solve_finds_a_dividend_without_a_rest() -> None:
+    half = Demand(Node(operator.floordiv, DIM, 2), 9, "unflatten")
+    assert found(half) == ({"dim": 18}, 0)
+
+
 def test_solve_hears_demands_that_leave_a_choice_last() -> None:
     """0 * head_dim is 0 whatever the width, and 9 // heads is 4 for one value only."""
     nothing = Demand(Node(operator.mul, 0, WIDTH), 0, "slice")
@@ -209,6 +214,61 @@ def test_start_of_a_slice_is_not_taken_for_the_dimension_that_it_means() -> None
         return {axis.name: tuple(range(1, axis.size)) for axis in net.prunable}
 
     assert own(shrink(seeded(Tail), X, one)).left.in_features == 1
+
+
+class Checked(nn.Module):
+    """Attention that compares sizes, and has one `width` for keys and values."""
+
+    def __init__(self, dim: int = 16, heads: int = 4) -> None:
+        super().__init__()
+        self.heads, self.width = heads, dim // heads
+        self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        q, k, v = (
+            layer(x).view(b, n, self.heads, self.width).transpose(1, 2) for layer in (self.q, self.k, self.v)
+        )
+        y = (q @ k.mT / 2).softmax(-1) @ v
+        if y.size() != (b, self.heads, n, self.width):
+            raise ValueError("of another size")
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+def test_what_the_code_compares_comes_before_calls_that_can_be_corrected() -> None:
+    def narrower(net: Network) -> dict[str, tuple[int, ...]]:
+        return {axis.name: (0,) if axis.name == "q:1" else (0, 1, 3) for axis in net.prunable}
+
+    model = own(shrink(seeded(Checked), X, narrower))
+    assert (model.heads, model.width) == (3, 3)
+    assert (model.q.out_features, model.v.out_features) == (3, 9)
+
+
+class Widening(nn.Module):
+    """A residual block that projects its input only where its width changes."""
+
+    def __init__(self, dim: int, out: int) -> None:
+        super().__init__()
+        self.dim, self.out_dim = dim, out
+        self.up, self.norm = nn.Linear(dim, out), nn.LayerNorm(dim)
+        if dim != out:
+            self.proj = nn.Linear(dim, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(self.norm(x)).unflatten(-1, (self.out_dim // 2, 2)).flatten(-2)
+        return y + (self.proj(x) if self.dim != self.out_dim else x)
+
+
+def test_attributes_that_the_code_tells_apart_stay_different() -> None:
+    """From 8 to 16 becomes from 4 to 8: `dim`, which no call asks for, may not stay 8."""
+    blocks = [nn.Linear(16, 8), Widening(8, 16), Widening(16, 16), nn.Linear(16, 3)]
+
+    def half(net: Network) -> dict[str, tuple[int, ...]]:
+        return {axis.name: tuple(range(0, axis.size, 2)) for axis in net.prunable if axis.size > 2}
+
+    model = own(shrink(seeded(lambda: nn.Sequential(*blocks)), X, half))
+    assert (model[1].dim, model[1].out_dim) == (4, 8)
 
 
 def test_layer_norm_over_a_shape_kept_by_the_user_is_adapted() -> None:

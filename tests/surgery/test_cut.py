@@ -464,3 +464,39 @@ def test_axes_of_one_layer_are_cut_alone() -> None:
     model = own(shrunk)
     assert (model.conv1.out_channels, model.conv2.out_channels, model.fc.in_features) == (8, 3, 12)
     assert every_other(shrunk.net, "conv2") == shrunk.keep.kept
+
+
+class Remembering(nn.Module):
+    """Attention biases that are kept from call to call until the module is trained on, as LeViT has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(16, 3 * 16), nn.Linear(16, 16)
+        self.biases = nn.Parameter(torch.randn(4, 9))
+        self.register_buffer("places", torch.arange(9).view(3, 3), persistent=False)
+        self.kept: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> Remembering:
+        super().train(mode)
+        if mode:
+            self.kept = {}
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or "biases" not in self.kept:
+            self.kept["biases"] = self.biases[:, self.places].detach()
+        q, k, v = self.qkv(x).unflatten(-1, (3, 4, 4)).permute(2, 0, 3, 1, 4)
+        return self.out(((q @ k.mT + self.kept["biases"]).softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+def test_what_a_module_keeps_between_calls_is_dropped_before_it_is_cut() -> None:
+    x = torch.randn(2, 3, 16)
+    model = seeded(Remembering)
+    expected = model(x)
+    shrunk = shrink(model, x)
+    assert own(shrunk).biases.shape[0] == 2
+    assert shrunk.model.places.shape == (3, 3)
+    assert torch.equal(model(x), expected)
+    assert model.kept
+    assert not model.training
+    assert not shrunk.model.training

@@ -146,8 +146,9 @@ def test_expression_that_uses_itself_twice_at_every_step_is_evaluated_once_a_ste
 def test_comparisons_note_what_is_found_equal_and_nothing_else() -> None:
     dim, width = tracked(32), tracked(32, "width")
     noted: list[tuple[int, int]] = []
+    other: list[tuple[int, int]] = []
     assert dim == width
-    with comparisons(noted):
+    with comparisons(noted, other):
         assert dim == width
         assert dim != tracked(33)
         assert not dim != 32  # noqa: SIM202 - what a user's `if a != b: raise` does
@@ -158,13 +159,14 @@ def test_comparisons_note_what_is_found_equal_and_nothing_else() -> None:
     assert [(int(one), int(other)) for one, other in noted] == [(32, 32)] * 3
     assert noted[0][0] is dim
     assert noted[0][1] is width
+    assert [(int(one), int(other)) for one, other in other] == [(32, 33)]
 
 
 def test_comparisons_inside_comparisons_are_noted_once() -> None:
     outer: list[tuple[int, int]] = []
     inner: list[tuple[int, int]] = []
-    with comparisons(outer):
-        with comparisons(inner):
+    with comparisons(outer, []):
+        with comparisons(inner, []):
             assert tracked(4) == 4
         assert tracked(5) == 5
     assert [int(one) for one, _ in inner] == [4]

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
+_REGISTERED = ("_parameters", "_buffers", "_modules")
 _CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
 
 
@@ -28,11 +30,31 @@ def untouched(model: nn.Module) -> Iterator[None]:
         with torch.random.fork_rng(devices=on_gpus), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.backends.mha.set_fastpath_enabled(False)
+            forget(model)
             model.eval()
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         before.restore()
+
+
+def forget(model: nn.Module) -> None:
+    """Lets modules drop tensors that they keep from call to call: those whose own `train` sees to that.
+
+    Some keep what they compute from parameters (a table of biases) until they are trained on. What is kept
+    would be taken for a constant, and not be cut.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    for module, _ in modes:
+        if type(module).train is not nn.Module.train and _keeps_tensors(module):
+            module.train(True)
+    for module, mode in modes:
+        module.training = mode
+
+
+def _keeps_tensors(module: nn.Module) -> bool:
+    plain = {name: value for name, value in vars(module).items() if name not in _REGISTERED}
+    return any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(plain))
 
 
 class _Snapshot:

@@ -16,7 +16,17 @@ from penjing.network import Network
 from penjing.network.op import Op
 from penjing.surgery.literals import Path
 from penjing.surgery.selection import Selection
-from penjing.surgery.tracked import Expression, Leaf, Node, Origin, Tracked, evaluate, expression_of, origins
+from penjing.surgery.tracked import (
+    Expression,
+    Leaf,
+    Node,
+    Origin,
+    Tracked,
+    divides,
+    evaluate,
+    expression_of,
+    origins,
+)
 from penjing.surgery.watch import CallKey, Sighting, Watch, nodes_by_call
 
 HEADS: Path = (0, 4)
@@ -130,7 +140,8 @@ def solve(
     """New values of attributes that satisfy the demands, and the demands that cannot be satisfied.
 
     Demands on a single attribute decide it; those on expressions decide the attribute that is left open in
-    them. Where several values of it would do (0 * width is 0), other demands are heard first.
+    them. Where several values of it would do (0 * width is 0), other demands are heard first; what the code
+    compares itself comes before all calls, for those can be corrected.
 
     Args:
         wanted: the demands.
@@ -140,7 +151,9 @@ def solve(
     """
     values = dict(known)
     failed: list[Demand] = []
-    waiting = sorted(wanted, key=lambda demand: not isinstance(demand.expression, Leaf))
+    waiting = sorted(
+        wanted, key=lambda demand: (not demand.compared, not isinstance(demand.expression, Leaf))
+    )
     while waiting:
         later: list[Demand] = []
         for demand in waiting:
@@ -180,13 +193,23 @@ def _open(demand: Demand, values: dict[Origin, int]) -> list[Leaf]:
 
 
 def _fitting(demand: Demand, leaf: Leaf, values: dict[Origin, int]) -> int | None:
-    """The value of `leaf` that meets the demand: its old one if that does, else the largest smaller one."""
+    """The value of `leaf` that meets the demand: its old one if that does, else a smaller one.
+
+    Of several in a row (8 // 2 is 4, and so is 9 // 2) the one that divides without a rest, or the largest.
+    """
     if isinstance(demand.expression, Leaf):
         return demand.value
+    largest: int | None = None
     for candidate in range(leaf.value, 0, -1):
-        if evaluate(demand.expression, {**values, leaf.origin: candidate}) == demand.value:
+        tried = {**values, leaf.origin: candidate}
+        if evaluate(demand.expression, tried) != demand.value:
+            if largest is not None:
+                break
+        elif candidate == leaf.value or divides(demand.expression, tried):
             return candidate
-    return None
+        else:
+            largest = largest or candidate
+    return largest
 
 
 def _is_vague(demand: Demand, leaf: Leaf, values: dict[Origin, int], fits: int) -> bool:

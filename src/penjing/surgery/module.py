@@ -14,6 +14,7 @@ from torch import nn
 from penjing.network import Network
 from penjing.network.operator import module_of
 from penjing.network.solve import tensor_named
+from penjing.network.untouched import forget
 from penjing.surgery.adapt import Demand, demands, known_shapes, solve
 from penjing.surgery.config import new_settings
 from penjing.surgery.copies import copied, recompute
@@ -23,6 +24,7 @@ from penjing.surgery.mirrors import mirrored, told_by_input
 from penjing.surgery.selection import Selection, take
 from penjing.surgery.settings import SettingsChange, give_settings, rebuilds_from_config
 from penjing.surgery.tracked import Origin, origins
+from penjing.surgery.unequal import kept_apart
 from penjing.surgery.watch import Watch, is_settings
 
 
@@ -72,6 +74,7 @@ def plan_edits(
     if not settle_disputes:
         disputed = {leaf.origin for demand in failed for leaf in origins(demand.expression)}
         values = {origin: value for origin, value in values.items() if origin not in disputed}
+    values = kept_apart(values, watch)
     edits.attributes = _attributes(net, values) + _channels(net, selection)
     edits.corrections = find_corrections(net, selection, watch, cut_copy(net.model, edits))
     for path in _rebuilt_from_config(net.model):
@@ -146,6 +149,7 @@ def _inside(path: str, outer: str) -> str | None:
 
 def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
     """Makes the edits in place. Shared tensors stay shared."""
+    forget(model)
     made: dict[int, torch.Tensor] = {}
     fresh: list[tuple[nn.Module, str, torch.Tensor]] = []
     shared: dict[int, list[str]] = defaultdict(list)

@@ -52,10 +52,10 @@ class Tracked(int):
         return self
 
     def __eq__(self, other: object) -> bool:
-        """Equality of the values; what the code finds equal is noted (see `comparisons`)."""
+        """Equality of the values; what the code compares is noted (see `comparisons`)."""
         equal = int(self) == (int(other) if isinstance(other, int) else other)
-        if equal and isinstance(other, int) and _noted:
-            _noted[-1].append((self, other))
+        if isinstance(other, int) and _noted:
+            _noted[-1][not equal].append((self, other))
         return equal
 
     def __ne__(self, other: object) -> bool:
@@ -78,6 +78,20 @@ def expression_of(value: int) -> Expression:
 
 def evaluate(expression: Expression, values: Mapping[Origin, int]) -> int | None:
     """The value of `expression` with some origins changed; None where it divides by zero."""
+    try:
+        *_, (_, last) = _steps(expression, values)
+    except (ZeroDivisionError, ValueError):
+        return None
+    return last
+
+
+def divides(expression: Expression, values: Mapping[Origin, int]) -> bool:
+    """Whether every division in `expression` leaves no rest, with some origins changed."""
+    return not any(rest for rest, _ in _steps(expression, values))
+
+
+def _steps(expression: Expression, values: Mapping[Origin, int]) -> Iterator[tuple[int, int]]:
+    """For each part of `expression`, inner ones first: the rest that its division leaves, and its value."""
     known: dict[Node, int] = {}
 
     def value(at: Expression) -> int:
@@ -85,12 +99,11 @@ def evaluate(expression: Expression, values: Mapping[Origin, int]) -> int | None
             return known[at]
         return values.get(at.origin, at.value) if isinstance(at, Leaf) else at
 
-    try:
-        for node in _inside_out(expression):
-            known[node] = node.function(value(node.left), value(node.right))
-    except (ZeroDivisionError, ValueError):
-        return None
-    return value(expression)
+    for node in _inside_out(expression):
+        left, right = value(node.left), value(node.right)
+        known[node] = node.function(left, right)
+        yield left % right if node.function is operator.floordiv else 0, known[node]
+    yield 0, value(expression)
 
 
 def origins(expression: Expression) -> Iterator[Leaf]:
@@ -117,13 +130,15 @@ def _inside_out(expression: Expression) -> Iterator[Node]:
             yield at
 
 
-_noted: list[list[tuple[int, int]]] = []
+Pairs = list[tuple[int, int]]
+
+_noted: list[tuple[Pairs, Pairs]] = []
 
 
 @contextmanager
-def comparisons(notes: list[tuple[int, int]]) -> Iterator[None]:
-    """Inside, every pair of integers that compares equal, one of them remembered, is added to `notes`."""
-    _noted.append(notes)
+def comparisons(equal: Pairs, unequal: Pairs) -> Iterator[None]:
+    """Inside, pairs of integers that are compared, one of them remembered, are added to one of the lists."""
+    _noted.append((equal, unequal))
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from penjing.network import Network
+from penjing.network.untouched import forget
 from penjing.surgery.copies import copied
 from penjing.surgery.literals import Path, numbers, plain
 from penjing.surgery.places import Place, caller
@@ -48,10 +49,11 @@ class Sighting:
 
 @dataclass
 class Watch:
-    """What was seen: calls in order, and pairs of remembered integers that the code found equal."""
+    """What was seen: calls in order, and pairs of remembered integers that the code found equal, or not."""
 
     sightings: list[Sighting] = field(default_factory=list)
     equal: list[tuple[Any, Any]] = field(default_factory=list)
+    unequal: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 class CallCounter(TorchFunctionMode):
@@ -158,7 +160,9 @@ class _Watcher(CallCounter):
 
 def watch(net: Network) -> Watch:
     """Runs a copy of the user's module once, on the example inputs; every integer attribute is remembered."""
-    model = copied(net.model).eval()
+    model = copied(net.model)
+    forget(model)
+    model.eval()
     for path, module in model.named_modules():
         _remember_attributes(module, path)
     seen = Watch()
@@ -172,7 +176,7 @@ def watch(net: Network) -> Watch:
     for name, leaf in zip(net.trace.inputs, leaves, strict=True):
         if isinstance(leaf, torch.Tensor):
             watcher.introduce(leaf, name)
-    with comparisons(seen.equal), watcher.around(model):
+    with comparisons(seen.equal, seen.unequal), watcher.around(model):
         net.call.run(model)
     return seen
 
