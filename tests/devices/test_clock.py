@@ -74,6 +74,14 @@ def test_interleave_times_as_many_cold_runs_as_warm_ones_when_told_to() -> None:
     assert first.runs == second.runs == 6
 
 
+def test_interleave_does_not_believe_medians_before_its_least_time() -> None:
+    work = Work()
+    (soon,) = interleave([work.job("a", 1.0)], cpu_clock=work.clock, turn_s=0)
+    (late,) = interleave([work.job("a", 1.0)], cpu_clock=work.clock, turn_s=0, least_s=0.05)
+    assert soon.runs == 8
+    assert late.runs > 100
+
+
 def test_interleave_goes_on_until_the_medians_stand_still() -> None:
     """A job that takes another time in every turn has no settled median: it gets all the time there is."""
     work, calm = Work(), Work()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from penjing.errors import PenjingError
-from penjing.run.adjust import adjust, best
+from penjing.run.adjust import Candidate, adjust, best
 
 Curve = Callable[[int], float]
 
@@ -61,7 +61,7 @@ class World:
         found = adjust(
             {"latency": limit}, plan=self.plan, predict=self.predict, measure=self.measure, most=most
         )
-        chosen = best(found)
+        chosen = best(found, float)
         assert chosen is not None
         return chosen.used, len(found)
 
@@ -100,7 +100,7 @@ def test_adjust_never_measures_a_plan_twice_nor_more_than_allowed() -> None:
     world = World(lambda w: float(w), lambda w: 300.0 + w * 0.001)  # nothing helps
     found = adjust({"latency": 100.0}, plan=world.plan, predict=world.predict, measure=world.measure, most=5)
     assert 3 <= len(found) <= 5
-    assert best(found) is None
+    assert best(found, float) is None
 
 
 def test_adjust_passes_on_that_no_plan_is_small_enough() -> None:
@@ -154,7 +154,17 @@ def test_best_prefers_a_margin_to_the_edge() -> None:
         ]
         return [candidate for one in made for candidate in one]
 
-    assert best(candidates(900, 998, 960)).plan == 960
-    assert best(candidates(995, 998)).plan == 998
-    assert best(candidates(1001)) is None
-    assert best([]) is None
+    assert best(candidates(900, 998, 960), float).plan == 960
+    assert best(candidates(995, 998), float).plan == 998
+    assert best(candidates(1001), float) is None
+    assert best([], float) is None
+
+
+def test_best_candidate_keeps_most_worth_of_those_that_use_the_budget() -> None:
+    def candidate(plan: str, used: float) -> Candidate[str]:
+        return Candidate(plan, {}, {}, {}, used, used)
+
+    found = [candidate("dull", 0.985), candidate("worthy", 0.955), candidate("small", 0.9)]
+    worth = {"dull": 1.0, "worthy": 2.0, "small": 3.0}
+    assert best(found, worth.__getitem__).plan == "worthy"
+    assert best(found[2:], worth.__getitem__).plan == "small"

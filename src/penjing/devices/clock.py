@@ -47,6 +47,7 @@ def interleave(
     limit_s: float = 30.0,
     turn_s: float = 0.02,
     least_turns: int = 8,
+    least_s: float = 0.0,
     warm: bool = True,
 ) -> tuple[Timing, ...]:
     """Times `jobs` in turns, so that a slow spell of the machine falls on all of them alike.
@@ -64,6 +65,7 @@ def interleave(
         limit_s: seconds after which no new round begins.
         turn_s: seconds of timed runs to a turn.
         least_turns: rounds before the spread is believed.
+        least_s: seconds before it is.
         warm: False for turns of two runs, both timed, always in the same order: the first finds the caches
             as another job left them, the second as it left them itself. What a network of a millisecond
             takes as a share of another's differs by up to 5 % between the two; halfway, it is near to both.
@@ -76,11 +78,10 @@ def interleave(
     timed = [_clamp(turn_s / seconds, 1, 100) if warm else 2 for seconds in once]
     turns: list[list[tuple[float, float]]] = [[] for _ in jobs]
     order, shuffle = list(range(len(jobs))), random.Random(0).shuffle
-    end = time.perf_counter() + limit_s
-    rounds = 0
+    start, rounds = time.perf_counter(), 0
     while rounds < 3 or (
-        time.perf_counter() < end
-        and (rounds < least_turns or not all(_settled(kept, spread) for kept in turns))
+        (spent := time.perf_counter() - start) < limit_s
+        and (rounds < least_turns or spent < least_s or not all(_settled(kept, spread) for kept in turns))
     ):
         if warm:
             shuffle(order)

@@ -24,6 +24,9 @@ from penjing.network import Call
 _SESSIONS: Final = 5
 """Pairs of sessions that a comparison takes the mean over."""
 
+_LEAST_S: Final = 0.4
+"""Seconds that a comparison times each pair of sessions for, however steady."""
+
 _PATIENCE_S: Final = 20.0
 """Seconds after which a comparison begins no other pair."""
 
@@ -108,7 +111,9 @@ class Cpu(Device):
         given = None if call is None else feeds(call)
         jobs = [session.job(session.random_feeds() if given is None else given) for session in sessions]
         clock = time.thread_time if self.threads == 1 else time.process_time
-        timings = interleave(jobs, cpu_clock=clock, limit_s=limit_s, warm=warm)
+        timings = interleave(
+            jobs, cpu_clock=clock, limit_s=limit_s, least_s=0.0 if warm else _LEAST_S, warm=warm
+        )
         basis = choose_basis(timings, threads=self.threads)
         return [Measurement.of(timing, basis) for timing in timings]
 

@@ -100,14 +100,17 @@ def _good(candidate: Candidate[P], limits: Amounts) -> bool:
     return abs(candidate.aimed - 1) <= CLOSE or not any(quantity in AIMS for quantity in limits)
 
 
-def best(found: Sequence[Candidate[P]]) -> Candidate[P] | None:
-    """The candidate inside that uses most of the budget.
+def best(found: Sequence[Candidate[P]], worth: Callable[[P], float]) -> Candidate[P] | None:
+    """The candidate inside that keeps most worth, of those that use the budget as they should.
 
-    One that leaves a `MARGIN` for the noise of the last measurement goes first, if it is full enough.
+    Those leave a `MARGIN` for the noise of the last measurement, and no more than they must; where there are
+    none, the one that uses most of the budget.
     """
     inside = [candidate for candidate in found if candidate.used <= 1]
     safe = [candidate for candidate in inside if FULL <= candidate.used <= 1 - MARGIN]
-    return max(safe or inside, key=lambda candidate: candidate.used, default=None)
+    if safe:
+        return max(safe, key=lambda candidate: worth(candidate.plan))
+    return max(inside, key=lambda candidate: candidate.used, default=None)
 
 
 def _next(

@@ -76,7 +76,7 @@ class Search:
             PenjingError: PJ503, none is inside.
         """
         found = adjust(limits, plan=self._plan, predict=self._predict, measure=self._measure)
-        chosen = best(found)
+        chosen = best(found, self._worth)
         if chosen is None:
             raise self._impossible(limits, found)
         assert self._last is not None
@@ -94,6 +94,14 @@ class Search:
             for c in found
         )
         return Found(chosen.plan, made, lines, self.costs)
+
+    def _worth(self, plan: Plan) -> float:
+        """What a plan keeps, in the units of the scores."""
+        lost = 0.0
+        for name, kept in plan.kept.items():
+            scores = self._scores[name]
+            lost += float(scores.sum() - scores[list(kept)].sum())
+        return -lost
 
     def _allocator(self) -> Allocator:
         """With the costs as they are known now."""
