@@ -18,7 +18,7 @@ AIMS: Mapping[str, float] = MappingProxyType({"latency": 0.975, "size": 0.99})
 Quantities that are not named are exact: the planner is asked for their limits themselves.
 """
 
-CLOSE = 0.012
+CLOSE = 0.015
 """Relative distance from the aim that needs no improvement: closer, measuring tells no difference."""
 
 FULL = 0.95

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -76,8 +76,10 @@ class Bench:
         }
 
     def export(self, model: nn.Module, name: str) -> Artifact:
-        """The artifact of `model`, in the bench's folder."""
-        return to_onnx(model, self.net.call, self.folder / name)
+        """The artifact of `model`; its batch is fixed where the original's has to be."""
+        why = self.original.static
+        artifact = to_onnx(model, self.net.call, self.folder / name, free_batch=not why)
+        return replace(artifact, static=why) if why else artifact
 
     def discard(self, artifact: Artifact) -> None:
         """Removes an artifact that has served."""
