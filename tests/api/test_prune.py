@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import penjing as pj
 from penjing.errors import PenjingError
@@ -312,3 +312,40 @@ def test_prune_leaves_no_temporary_files_behind_after_an_error(
     with pytest.raises(PenjingError):
         by_macs(original, "macs=0.0001x")
     assert not list(tmp_path.iterdir())
+
+
+class Distances(nn.Module):
+    """Distances to prototypes: `torch.cdist` has no ONNX form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.prototypes = nn.Linear(6, 32), nn.Parameter(torch.randn(5, 32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cdist(self.up(x), self.prototypes)
+
+
+def test_prune_ships_the_exported_program_where_there_is_no_onnx_form(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Distances().eval(), torch.randn(2, 6)
+    result = pj.prune(
+        model, x, budget="params=0.5x", device="params", evaluate=lambda model: model(x).sum().item()
+    )
+    saved = result.save(tmp_path / "run")
+    assert {path.name for path in saved.iterdir()} >= {"original.pt2", "model.pt2"}
+    assert not list(saved.glob("*.onnx"))
+    program = torch.export.load(saved / "model.pt2").module()
+    torch.testing.assert_close(program(x), result.model(x))
+    torch.testing.assert_close(pj.load(saved, Distances)(x), result.model(x))
+    report = result.report
+    assert report.export.format == "pt2"
+    assert report.export.agreement <= 1e-6
+    assert report.after.size_bytes == (saved / "model.pt2").stat().st_size
+    assert report.after.metric_of == "pytorch"
+    assert "cdist" in report.notes[0]
+
+
+def test_prune_refuses_a_model_without_onnx_form_for_a_device_that_must_run_it() -> None:
+    with pytest.raises(PenjingError, match="PJ402") as caught:
+        pj.prune(Distances().eval(), torch.randn(2, 6), budget="params=0.5x", device="cpu")
+    assert any("--device params" in said for said in caught.value.tries)

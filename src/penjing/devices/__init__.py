@@ -9,6 +9,7 @@ from penjing.devices.ideal import Macs, Params
 from penjing.devices.measurement import Figure, Measurement
 from penjing.devices.memory import MemoryModel, measure_memory
 from penjing.devices.nodes import NodeTime
+from penjing.devices.program import to_program
 from penjing.devices.size import artifact_size
 from penjing.devices.stairs import Stairs
 from penjing.devices.table import DEVICES, describe, get
@@ -35,4 +36,5 @@ __all__ = [
     "get",
     "measure_memory",
     "to_onnx",
+    "to_program",
 ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from penjing.devices.feeds import array, feeds
 from penjing.devices.session import Session
 from penjing.network.call import Call
+
+Array = npt.NDArray[Any]
 
 
 def agreement(path: Path, call: Call, expected: Mapping[str, Tensor]) -> float:
@@ -21,16 +25,20 @@ def agreement(path: Path, call: Call, expected: Mapping[str, Tensor]) -> float:
     Raises:
         PenjingError: PJ405, ONNX Runtime refuses the file or the inputs.
     """
-    found = Session(path).run(feeds(call))
-    wanted = [array(tensor) for tensor in expected.values()]
+    return apart(Session(path).run(feeds(call)), [array(tensor) for tensor in expected.values()])
+
+
+def apart(found: Sequence[Array], wanted: Sequence[Array]) -> float:
+    """The largest difference of `found` from `wanted`, relative to the largest of these; as `agreement`."""
     if [result.shape for result in found] != [result.shape for result in wanted]:
         return float("inf")
-    largest = apart = 0.0
+    largest = worst = 0.0
     for got, want in zip(found, wanted, strict=True):
-        ours, theirs = got.astype(np.float64), want.astype(np.float64)
+        wide = np.complex128 if np.iscomplexobj(want) else np.float64
+        ours, theirs = got.astype(wide), want.astype(wide)
         finite = np.isfinite(theirs)
         if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
             return float("inf")
         largest = max(largest, float(np.abs(theirs[finite]).max(initial=0.0)))
-        apart = max(apart, float(np.abs(ours[finite] - theirs[finite]).max(initial=0.0)))
-    return apart / largest if largest else apart
+        worst = max(worst, float(np.abs(ours[finite] - theirs[finite]).max(initial=0.0)))
+    return worst / largest if largest else worst

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from onnxscript import ir
@@ -33,7 +33,7 @@ _INLINE_BYTES: Final = 2**31 - 2**26  # protobuf holds less than 2 GB
 
 @dataclass(frozen=True)
 class Artifact:
-    """An ONNX file and what is known of it.
+    """A file that is shipped and what is known of it.
 
     Attributes:
         path: the file; weights beyond 2 GB lie beside it, in `path` + `.data`.
@@ -43,6 +43,7 @@ class Artifact:
         agreement: largest difference from the module on the example inputs, relative to the largest output.
         agrees: whether that is at most `AGREEMENT`.
         size_bytes: of all its files.
+        form: "onnx", or "pt2" (see `to_program`).
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Artifact:
     agreement: float
     agrees: bool
     size_bytes: int
+    form: Literal["onnx", "pt2"] = "onnx"
 
     def record(self) -> dict[str, Any]:
         """As data, for JSON."""
@@ -72,7 +74,7 @@ def to_onnx(model: nn.Module, call: Call, path: Path | str, *, free_batch: bool 
             ONNX Runtime refuses it.
     """
     path = Path(path)
-    with _eval_mode(model), torch.no_grad():
+    with exporting(model), torch.no_grad():
         expected = outputs(call.run(model))
         static = _unlike(call) if free_batch else "asked for"
         if not static:
@@ -128,14 +130,17 @@ def _with_fixed_batch(model: nn.Module, call: Call) -> torch.onnx.ONNXProgram:
         PenjingError: PJ402, by none.
     """
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(model, call.args, kwargs=call.kwargs, dynamo=True, verbose=False)
     except Exception as error:  # the exporter raises any type
         raise PenjingError(
             "PJ402",
             f"`{type(model).__name__}` has no ONNX form",
             because=_own_words(error),
-            tries=["replace the operator that the exporter names", "ship the PyTorch module or its `.pt2`"],
+            tries=[
+                "replace the operator that the exporter names",
+                "--device params, or macs, which need no ONNX form",
+            ],
         ) from error
     assert program is not None
     return program
@@ -153,7 +158,7 @@ def _with_free_batch(model: nn.Module, call: Call) -> tuple[torch.onnx.ONNXProgr
     example, free = call.map(doubled), call.map(freed)
     shapes = (*free.args, *free.kwargs.values())
     try:
-        with _quiet():
+        with quiet():
             traced = torch.export.export(
                 model, example.args, example.kwargs, dynamic_shapes=shapes, strict=False
             )
@@ -226,7 +231,7 @@ def _own_words(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def exporting(model: nn.Module) -> Iterator[None]:
     """Every module in eval mode, and fused attention (which no exporter knows) off; then as before."""
     training = [(module, module.training) for module in model.modules()]
     fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -241,7 +246,7 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences the exporter: its progress and its warnings concern its own developers."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export", "onnxscript")]
     levels = [logger.level for logger in loggers]

@@ -139,7 +139,7 @@ class ExportLine(Record):
     """The exported artifact.
 
     Attributes:
-        format: "onnx".
+        format: "onnx", or "pt2" where the model has no ONNX form and the device need not run it.
         dynamic_batch: whether it takes any batch size.
         agreement: largest difference from PyTorch, relative to the largest output.
         notes: whatever the exporter has to say.

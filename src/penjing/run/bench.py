@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import nn
 
-from penjing.devices import Artifact, Cpu, Device, Measurement, MemoryModel, to_onnx
+from penjing.devices import Artifact, Cpu, Device, Measurement, MemoryModel, to_onnx, to_program
 from penjing.devices.size import weights_beside
 from penjing.errors import PenjingError
 from penjing.network import Network
@@ -46,7 +46,7 @@ class Bench:
     """Measures what belongs to one network on one device."""
 
     def __init__(self, net: Network, device: Device, folder: Path) -> None:
-        """Exports and measures the original.
+        """Exports and measures the original; `formless` says why there is no ONNX file, if so.
 
         Args:
             net: the network.
@@ -57,7 +57,8 @@ class Bench:
         self.memory = MemoryModel(net)
         # What torch.export refuses, the exporter refuses too: the recorded graph stands in for the module.
         whole = cut(net, Plan()).model if net.trace.specialised else net.model
-        self.original = to_onnx(whole, net.call, folder / "original.onnx")
+        self.formless = ""
+        self.original = self._shipped(whole, folder / "original.onnx")
         self.alone = (
             device.measure([self.original.path], call=net.call)[0] if isinstance(device, Cpu) else None
         )
@@ -77,9 +78,29 @@ class Bench:
 
     def export(self, model: nn.Module, name: str) -> Artifact:
         """The artifact of `model`; its batch is fixed where the original's has to be."""
-        why = self.original.static
-        artifact = to_onnx(model, self.net.call, self.folder / name, free_batch=not why)
+        path, why = self.folder / name, self.original.static
+        if self.formless:
+            return to_program(model, self.net.call, path.with_suffix(".pt2"))
+        artifact = to_onnx(model, self.net.call, path, free_batch=not why)
         return replace(artifact, static=why) if why else artifact
+
+    def _shipped(self, model: nn.Module, path: Path) -> Artifact:
+        """The ONNX file; where there can be none and no device has to run it, the exported program.
+
+        Raises:
+            PenjingError: as `to_onnx`.
+        """
+        try:
+            return to_onnx(model, self.net.call, path)
+        except PenjingError as refusal:
+            if isinstance(self.device, Cpu):
+                raise
+            try:
+                program = to_program(model, self.net.call, path.with_suffix(".pt2"))
+            except Exception:  # torch.export raises any type
+                raise refusal from None
+            self.formless = f"there is no ONNX file: {refusal.what} ({refusal.because})"
+            return program
 
     def discard(self, artifact: Artifact) -> None:
         """Removes an artifact that has served."""
@@ -126,6 +147,9 @@ class Bench:
         Raises:
             PenjingError: PJ315, `evaluate` fails on the modules themselves.
         """
+        if self.formless:
+            note = "the metric is that of the PyTorch modules: there is no ONNX file"
+            return measured(evaluate, self.net.model), measured(evaluate, model), "pytorch", note
         threads, call = int(self.device.record()["threads"]), self.net.call
         try:
             before = Shipped(self.original.path, self.net.model, call, threads=threads)

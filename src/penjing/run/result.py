@@ -83,7 +83,11 @@ def report_of(made: Ingredients) -> Report:
         costs=costs_of(found),
         seconds={stage: round(seconds, 3) for stage, seconds in made.seconds.items()},
         environment=environment(),
-        notes=(*made.notes, *([metrics[3]] if metrics and metrics[3] else [])),
+        notes=(
+            *([bench.formless] if bench.formless else []),
+            *made.notes,
+            *([metrics[3]] if metrics and metrics[3] else []),
+        ),
     )
 
 
@@ -179,7 +183,7 @@ def export_of(artifact: Artifact) -> ExportLine:
         [] if artifact.agrees else [f"differs from PyTorch by {artifact.agreement:.1e} of the largest output"]
     )
     return ExportLine(
-        format="onnx",
+        format=artifact.form,
         dynamic_batch=not artifact.static,
         agreement=artifact.agreement,
         notes=(*([f"the batch is fixed: {artifact.static}"] if artifact.static else []), *agrees),

@@ -1,0 +1,39 @@
+"""A PyTorch module as an exported program (`.pt2`): what is shipped where no ONNX form exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from penjing.devices.compare import apart
+from penjing.devices.export import AGREEMENT, Artifact, exporting, quiet
+from penjing.devices.feeds import array, outputs, tensors
+from penjing.devices.size import artifact_size
+from penjing.network.call import Call
+
+
+def to_program(model: nn.Module, call: Call, path: Path | str) -> Artifact:
+    """Exports `model` in eval mode for the example inputs' sizes, and compares the program with it.
+
+    Raises:
+        Exception: whatever `torch.export` raises on a model that it refuses.
+    """
+    path = Path(path)
+    with exporting(model), quiet(), torch.no_grad():
+        expected = outputs(call.run(model))
+        program = torch.export.export(model, call.args, call.kwargs, strict=False)
+        found = outputs(call.run(program.module()))
+        torch.export.save(program, path)
+    worst = apart([array(one) for one in found.values()], [array(one) for one in expected.values()])
+    return Artifact(
+        path=path,
+        inputs=tuple(tensors(call)),
+        outputs=tuple(expected),
+        static="an exported program is made for the example's sizes",
+        agreement=worst,
+        agrees=worst <= AGREEMENT,
+        size_bytes=int(artifact_size(path).value),
+        form="pt2",
+    )
