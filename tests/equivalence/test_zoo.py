@@ -90,17 +90,7 @@ def test_half_cut_gives_every_kept_parameter_its_gradient(halved: Halved) -> Non
     assert not missing
 
 
-READ_IN_TRAINING_ONLY = {
-    "inception": "the auxiliary head, which no operator of the eval-mode graph reads, keeps its input width",
-    "hf_wav2vec2": "so does the embedding that masks frames in training",
-    "hf_wav2vec2_layer_norm": "so does the embedding that masks frames in training",
-}
-"""Models with parameters that only the training branch of their code reads."""
-
-
-def test_half_cut_trains_in_training_mode(halved: Halved, request: pytest.FixtureRequest) -> None:
-    if reason := READ_IN_TRAINING_ONLY.get(halved.entry.name):
-        request.applymarker(pytest.mark.xfail(reason=reason, raises=RuntimeError))
+def test_half_cut_trains_in_training_mode(halved: Halved) -> None:
     before = gradients(deepcopy(halved.net.model).train(), halved.entry)
     after = gradients(deepcopy(halved.cut.model).train(), halved.entry)
     assert not {name for name in before.keys() & after.keys() if before[name] and not after[name]}

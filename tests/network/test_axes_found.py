@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,40 @@ def test_output_inside_of_others_is_called_by_its_path() -> None:
     net = trace(Heads().eval(), torch.randn(2, 4))
     assert net.axis("one").frozen == "dimension 1 of output `heads.one`"
     assert net.axis("other").frozen == "dimension 1 of output `rest.0`"
+
+
+class Trained(nn.Module):
+    """An auxiliary head and a mask that are read in training only; `drop` is what no exporter follows."""
+
+    def __init__(self, drop: bool) -> None:
+        super().__init__()
+        self.up, self.norm, self.head = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
+        self.auxiliary = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+        self.mask = nn.Parameter(torch.randn(6))
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        y = self.norm(self.up(x))
+        if not self.training:
+            return self.head(y)
+        chosen = torch.rand(len(y)) < 0.5
+        if self.drop and torch.rand(()) < 2:
+            chosen = chosen.logical_not()
+        y = torch.where(chosen[:, None], self.mask, y)
+        return self.head(y), self.auxiliary(y)
+
+
+@pytest.mark.parametrize("drop", [False, True], ids=["exported", "recorded"])
+def test_parameters_that_only_training_reads_are_tied_to_what_they_meet_there(drop: bool) -> None:
+    model = Trained(drop).eval()
+    before = deepcopy(model.state_dict())
+    net = trace(model, torch.randn(4, 4))
+    (axis,) = net.prunable
+    assert axis.name == "up"
+    assert {("auxiliary.0.weight", 1), ("mask", 0)} <= {(m.tensor, m.dim) for m in axis.members}
+    assert net.axis("auxiliary.0").frozen == "no operator that depends on the inputs carries it"
+    assert not any(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(

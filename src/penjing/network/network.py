@@ -20,7 +20,7 @@ from penjing.network.op import Dims, Op, Rule
 from penjing.network.operator import Operator, Shape, module_of, plain_arguments, tensor_arguments
 from penjing.network.rules import RULES
 from penjing.network.solve import Solution, solve, tensor_named
-from penjing.network.trace import Trace, capture
+from penjing.network.trace import Trace, capture, capture_training
 
 
 class Network:
@@ -215,7 +215,8 @@ def trace(model: nn.Module, example_inputs: Any, *, rules: Mapping[str, Rule] = 
     """Traces a model and solves its axes.
 
     Args:
-        model: any PyTorch module; it is traced in eval mode and left as it was.
+        model: any PyTorch module; it is traced in eval mode (where only training reads some parameters, in
+            training mode too) and left as it was.
         example_inputs: a tensor, a tuple or a dict, as the model is called.
         rules: operator name -> rule; `{**penjing.network.RULES, ...}` adds your own.
 
@@ -240,4 +241,5 @@ def trace(model: nn.Module, example_inputs: Any, *, rules: Mapping[str, Rule] = 
                 tries=["load a checkpoint from before the training diverged"],
             )
     captured = capture(model, call)
-    return Network(model, call, captured, solve(captured, rules, model))
+    training = capture_training(model, call, captured)
+    return Network(model, call, captured, solve(captured, rules, model, training=training))

@@ -47,7 +47,14 @@ class Solution:
         return leaves(self.space, dim, self._atoms)
 
 
-def solve(trace: Trace, rules: Mapping[str, Rule], module: torch.nn.Module, *, ends: bool = True) -> Solution:
+def solve(
+    trace: Trace,
+    rules: Mapping[str, Rule],
+    module: torch.nn.Module,
+    *,
+    ends: bool = True,
+    training: Trace | None = None,
+) -> Solution:
     """Walks the graph once and applies the rule of every operator.
 
     Args:
@@ -55,8 +62,21 @@ def solve(trace: Trace, rules: Mapping[str, Rule], module: torch.nn.Module, *, e
         rules: operator name without overload -> rule.
         module: the traced module, for the values of its buffers.
         ends: whether the shapes of inputs and outputs must stay; a single operator is checked without.
+        training: the graph of the model in training mode, where its parameters are tied by more.
     """
     solution = Solution(Space())
+    _walk(solution, trace, rules, module, ends=ends)
+    if training is not None:
+        _tie_training(solution, trace, training, rules, module)
+    _tie_shared(solution, trace, module)
+    if ends:
+        _freeze_ends(solution, trace)
+    return solution
+
+
+def _walk(
+    solution: Solution, trace: Trace, rules: Mapping[str, Rule], module: torch.nn.Module, *, ends: bool
+) -> None:
     constants = Constants(trace, module)
     inputs = set(trace.inputs)
     for node in trace.graph.nodes:
@@ -68,10 +88,28 @@ def solve(trace: Trace, rules: Mapping[str, Rule], module: torch.nn.Module, *, e
             if not solution.dependent.isdisjoint(node.all_input_nodes):
                 solution.dependent.add(node)
             _speak(solution, node, rules, constants)
-    _tie_shared(solution, trace, module)
-    if ends:
-        _freeze_ends(solution, trace)
-    return solution
+
+
+def _tie_training(
+    solution: Solution, trace: Trace, training: Trace, rules: Mapping[str, Rule], module: torch.nn.Module
+) -> None:
+    """What training ties is tied: a head that only training reads has the width of the features it reads."""
+    other = Solution(solution.space)
+    _walk(other, training, rules, module, ends=True)
+    dims = {name: solution.values[node] for name, node in _holders(trace).items()}
+    for name, node in _holders(training).items():
+        for one, same in zip(other.values[node] or (), dims.get(name) or (), strict=False):
+            assert isinstance(one, int)
+            assert isinstance(same, int)
+            solution.space.tie(one, same)
+    by_name = {node.name: node for node in training.graph.nodes if node.op == "placeholder"}
+    for name in training.inputs:
+        _freeze_value(other, by_name[name], f"input `{name}`")
+
+
+def _holders(trace: Trace) -> dict[str, fx.Node]:
+    """The placeholder of every parameter and buffer, by its dotted name."""
+    return {trace.state[node.name]: node for node in trace.graph.nodes if node.name in trace.state}
 
 
 def _speak(solution: Solution, node: fx.Node, rules: Mapping[str, Rule], constants: Constants) -> None:

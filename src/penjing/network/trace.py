@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any, TextIO
 
 import torch
@@ -38,13 +38,42 @@ def capture(model: nn.Module, call: Call) -> Trace:
         _try_run(model, call.copy())
     with untouched(model):
         try:
-            with torch.enable_grad(), _flat_outputs(model) as structures, _quiet():
-                program = torch.export.export(model, call.args, call.kwargs, strict=False)
-            return _read(program, structures[-1])
+            return _export(model, call)
         except Exception as error:  # torch.export raises any type; each is answered by the recorder
             refused = error
     with untouched(model):
         return record_operators(model, call.copy(), refused)
+
+
+def capture_training(model: nn.Module, call: Call, trace: Trace) -> Trace | None:
+    """The graph of `model` in training mode, if only that reads some parameters (an auxiliary head).
+
+    The model is left as it was. None where all are read, or where the model cannot be traced in that mode.
+    """
+    held = dict(model.named_parameters(remove_duplicate=False))
+    nodes = [node for node in trace.graph.nodes if node.users and trace.state.get(node.name) in held]
+    read = {id(held[trace.state[node.name]]) for node in nodes}
+    if trace.specialised or all(id(parameter) in read for parameter in held.values()):
+        return None
+    for capturing in (_export, _record):
+        with untouched(model), suppress(Exception):  # a model may not be made to be trained at all
+            try:
+                torch.manual_seed(0)
+                model.train()
+                return capturing(model, call)
+            finally:
+                model.eval()
+    return None
+
+
+def _export(model: nn.Module, call: Call) -> Trace:
+    with torch.enable_grad(), _flat_outputs(model) as structures, _quiet():
+        program = torch.export.export(model, call.args, call.kwargs, strict=False)
+    return _read(program, structures[-1])
+
+
+def _record(model: nn.Module, call: Call) -> Trace:
+    return record_operators(model, call.copy(), RuntimeError("not exported"))
 
 
 def _read(program: torch.export.ExportedProgram, out_spec: pytree.TreeSpec) -> Trace:
