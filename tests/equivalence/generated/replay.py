@@ -139,6 +139,11 @@ def _candidates(tape: Tape, entry: Entry, removed: Removed) -> Iterator[tuple[An
         yield (entry.args[0], list(left(tape.values[entry.makes[0]], entry.makes[0], removed).shape))
         return
     yield entry.args
+    if entry.function is aten.split_with_sizes.default:
+        # Of many pieces there are more combinations than can be tried; what is left of each says it at once.
+        dim = entry.args[2] if len(entry.args) > 2 else 0
+        sizes = [left(tape.values[piece], piece, removed).shape[dim] for piece in entry.makes]
+        yield (entry.args[0], sizes, *entry.args[2:])
     changed = [
         (int(gone.size), ~gone)
         for value in {*entry.reads, *entry.makes}
