@@ -20,9 +20,11 @@ from torch.export import Dim
 
 from penjing.devices.compare import agreement
 from penjing.devices.feeds import outputs, tensors
+from penjing.devices.recurrent import TRANSLATIONS, fold_weights, odd_layers, unrolled
 from penjing.devices.size import artifact_size, weights_beside
 from penjing.errors import PenjingError
 from penjing.network.call import Call
+from penjing.network.unstepped import unstepped
 
 AGREEMENT: Final = 1e-5
 """What the file may differ by from the module, relative to the largest output."""
@@ -130,8 +132,8 @@ def _with_fixed_batch(model: nn.Module, call: Call) -> torch.onnx.ONNXProgram:
         PenjingError: PJ402, by none.
     """
     try:
-        with quiet():
-            program = torch.onnx.export(model, call.args, kwargs=call.kwargs, dynamo=True, verbose=False)
+        with quiet(), unstepped():
+            return _program(model, call)
     except Exception as error:  # the exporter raises any type
         raise PenjingError(
             "PJ402",
@@ -142,8 +144,6 @@ def _with_fixed_batch(model: nn.Module, call: Call) -> torch.onnx.ONNXProgram:
                 "--device params, or macs, which need no ONNX form",
             ],
         ) from error
-    assert program is not None
-    return program
 
 
 def _with_free_batch(model: nn.Module, call: Call) -> tuple[torch.onnx.ONNXProgram | None, str]:
@@ -158,17 +158,33 @@ def _with_free_batch(model: nn.Module, call: Call) -> tuple[torch.onnx.ONNXProgr
     example, free = call.map(doubled), call.map(freed)
     shapes = (*free.args, *free.kwargs.values())
     try:
-        with quiet():
-            traced = torch.export.export(
-                model, example.args, example.kwargs, dynamic_shapes=shapes, strict=False
-            )
-            program = torch.onnx.export(traced, dynamo=True, verbose=False)
+        with quiet(), unstepped():
+            program = _program(model, example, shapes=shapes)
     except Exception as error:  # likewise
         return None, f"the exporter cannot leave it free: {_own_words(error)}"
-    assert program is not None
     ends = zip(tensors(call), program.model.graph.inputs, strict=True)
     fixed = [f"`{name}`" for name, value in ends if not _is_free(value)]
     return (None, f"the model's code fixes that of {', '.join(fixed)}") if fixed else (program, "")
+
+
+def _program(model: nn.Module, call: Call, *, shapes: Any = None) -> torch.onnx.ONNXProgram:
+    """Exports with recurrent layers as single operators, but for those that no runtime has."""
+    odd = odd_layers(model)
+    subject: nn.Module | torch.export.ExportedProgram = model
+    if odd or shapes is not None:
+        traced = torch.export.export(model, call.args, call.kwargs, dynamic_shapes=shapes, strict=False)
+        subject = unrolled(traced, odd)
+    program = torch.onnx.export(
+        subject,
+        call.args,
+        kwargs=call.kwargs,
+        custom_translation_table=dict(TRANSLATIONS),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    fold_weights(program.model)
+    return program
 
 
 def _unlike(call: Call) -> str:

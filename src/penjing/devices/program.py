@@ -12,6 +12,7 @@ from penjing.devices.export import AGREEMENT, Artifact, exporting, quiet
 from penjing.devices.feeds import array, outputs, tensors
 from penjing.devices.size import artifact_size
 from penjing.network.call import Call
+from penjing.network.unstepped import unstepped
 
 
 def to_program(model: nn.Module, call: Call, path: Path | str) -> Artifact:
@@ -23,7 +24,8 @@ def to_program(model: nn.Module, call: Call, path: Path | str) -> Artifact:
     path = Path(path)
     with exporting(model), quiet(), torch.no_grad():
         expected = outputs(call.run(model))
-        program = torch.export.export(model, call.args, call.kwargs, strict=False)
+        with unstepped():
+            program = torch.export.export(model, call.args, call.kwargs, strict=False)
         found = outputs(call.run(program.module()))
         torch.export.save(program, path)
     worst = apart([array(one) for one in found.values()], [array(one) for one in expected.values()])

@@ -21,6 +21,7 @@ from penjing.network.program import Trace
 from penjing.network.record import record_operators
 from penjing.network.source import where
 from penjing.network.symbolic import settle_sizes
+from penjing.network.unstepped import unstepped
 from penjing.network.untouched import untouched
 
 __all__ = ["Trace", "capture", "where"]
@@ -67,7 +68,7 @@ def capture_training(model: nn.Module, call: Call, trace: Trace) -> Trace | None
 
 
 def _export(model: nn.Module, call: Call) -> Trace:
-    with torch.enable_grad(), _flat_outputs(model) as structures, _quiet():
+    with torch.enable_grad(), _flat_outputs(model) as structures, _quiet(), unstepped():
         program = torch.export.export(model, call.args, call.kwargs, strict=False)
     return _read(program, structures[-1])
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from penjing.network import Call, Network
+from penjing.network.unstepped import unstepped
 from penjing.run.inputs import FILE, save_inputs
 from penjing.run.job import Job
 from penjing.run.recipe import recipe_of
@@ -43,7 +44,7 @@ def save_program(model: nn.Module, call: Call, path: Path) -> list[str]:
     level = logging.getLogger("torch.export").level
     try:
         model.eval()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), unstepped():
             warnings.simplefilter("ignore")
             program = torch.export.export(model, call.args, call.kwargs, strict=False)
             torch.export.save(program, path)
