@@ -328,6 +328,42 @@ def test_cut_of_complex_weights_is_proven() -> None:
     assert not Reference(shrunk.net, selection).check(model).passed
 
 
+class Quantised(nn.Module):
+    """Weights rounded to a scale for each channel, as training that is aware of quantisation rounds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.register_buffer("scale", torch.rand(8) + 0.01)
+        self.register_buffer("zero", torch.zeros(8, dtype=torch.int32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = torch.fake_quantize_per_channel_affine(self.up.weight, self.scale, self.zero, 0, -128, 127)
+        return self.down(
+            torch.fake_quantize_per_tensor_affine(F.linear(x, weight, self.up.bias), 0.1, 0, 0, 255)
+        )
+
+
+def test_cut_of_quantised_weights_is_proven_though_scales_are_single_precision() -> None:
+    model = own(shrink(seeded(Quantised), X))
+    assert (model.scale.shape, model.zero.shape) == ((4,), (4,))
+
+
+def test_model_that_runs_in_no_wider_type_is_refused() -> None:
+    class Single(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            return y + torch.fused_moving_avg_obs_fake_quant(
+                y, *(torch.ones(1, dtype=torch.int64) for _ in range(2)), torch.zeros(1), torch.ones(1),
+                torch.ones(1), torch.zeros(1, dtype=torch.int32), 0.1, 0, 255, -1,
+            )  # fmt: skip
+
+    net = trace(seeded(Single), X)
+    with pytest.raises(PenjingError, match="float64") as caught:
+        cut(net, Keep({}))
+    assert caught.value.code == "PJ204"
+
+
 def test_complex_inputs_are_random_in_both_parts() -> None:
     class Modulus(nn.Module):
         def __init__(self) -> None:

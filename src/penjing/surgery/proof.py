@@ -58,6 +58,8 @@ class Exact(TorchDispatchMode):
         args, kwargs = pytree.tree_map(_widen, (args, kwargs or {}))
         if func is torch.ops.aten._grouped_mm.default and args[0].dtype is torch.float64:
             return grouped_mm(*args, **kwargs)
+        if "fake_quantize" in func._schema.name:
+            args = (args[0], *map(_scale, args[1:]))
         result = func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
         if name in _RANDOM.split() and isinstance(result, torch.Tensor):
@@ -109,7 +111,7 @@ class Reference:
         """Runs the masked original on every check input.
 
         Raises:
-            PenjingError: PJ204, its outputs are not finite on the example inputs.
+            PenjingError: PJ204, its outputs are not finite on the example inputs, or it does not run.
         """
         self._calls: list[Call] = []
         self._outputs: list[list[Any]] = []
@@ -117,10 +119,15 @@ class Reference:
             for number, call in enumerate(_inputs(net.call, seed)):
                 try:
                     outputs = run_masked(net, selection, call)
-                except (ArithmeticError, LookupError, RuntimeError, ValueError):
+                except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
                     if number:
                         continue  # not every network runs on random numbers: some stand for indices
-                    raise
+                    raise PenjingError(
+                        "PJ204",
+                        "the masked original does not run on the example inputs in float64",
+                        because=f"{type(error).__name__}: {error}",
+                        tries=["leave out what runs in narrower types only: trace the model without it"],
+                    ) from error
                 if _is_finite(outputs):
                     self._calls.append(call)
                     self._outputs.append(outputs)
@@ -129,7 +136,10 @@ class Reference:
                         "PJ204",
                         "the masked original gives outputs that are not finite on the example inputs",
                         because="a cut cannot be compared with NaN or infinity",
-                        tries=["give example inputs on which the model works"],
+                        tries=[
+                            "give example inputs on which the model works",
+                            "keep more units: the variance over a single one is no number",
+                        ],
                     )
 
     def check(self, model: nn.Module) -> Proof:
@@ -196,6 +206,11 @@ def _is_finite(outputs: list[Any]) -> bool:
 
 def _is_continuous(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+
+
+def _scale(leaf: Any) -> Any:
+    """A scale of quantisation in float32, the only type that its operators take."""
+    return leaf.float() if isinstance(leaf, torch.Tensor) and leaf.dtype is torch.float64 else leaf
 
 
 def _widen(leaf: Any) -> Any:
