@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from penjing.network import trace
-from penjing.plan import Plan
-from penjing.surgery import cut, redo
+from penjing.run.state import load_state, save_state
+from penjing.surgery import redo
 from tests.equivalence.half import HOWS, Halved, apart, expected, halve, prunable, run, survivors
 from tests.zoo.entry import Entry
 from tests.zoo.registry import ENTRIES
@@ -109,19 +107,13 @@ def gradients(model: nn.Module, entry: Entry) -> dict[str, bool]:
 
 
 def test_half_cut_is_bit_exact_after_save_and_load(halved: Halved, tmp_path: Path) -> None:
-    state = {
-        name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in saved(halved.cut.model)
-    }
-    save_file(state, tmp_path / "model.safetensors")
+    save_state(halved.cut.model, tmp_path / "model.safetensors")
     record = json.loads(json.dumps(halved.cut.record))
-    if halved.cut.fallback is None:
-        loaded = redo(record, halved.entry.build())
-    else:
-        loaded = cut(trace(halved.entry.build(), halved.inputs), Plan(kept=record["kept"])).model
+    loaded = redo(record, halved.entry.build(), halved.inputs if halved.cut.fallback else None)
     scramble(loaded)
     with torch.no_grad():
         once, before = run(halved.cut.model, halved.inputs), run(loaded.eval(), halved.inputs)
-        loaded.load_state_dict(load_file(tmp_path / "model.safetensors"))
+        load_state(loaded, tmp_path / "model.safetensors")
         again = run(loaded, halved.inputs)
     assert not all(torch.equal(one, other) for one, other in zip(once, before, strict=True))
     for one, other in zip(once, again, strict=True):
