@@ -194,6 +194,12 @@ def test_trace_refuses_lazy_layers_that_have_no_size_yet() -> None:
     assert names(trace(model, LEFT)) == {"0"}
 
 
+def test_trace_refuses_a_file() -> None:
+    with pytest.raises(PenjingError, match="PJ105") as caught:
+        trace("model.onnx", LEFT)  # type: ignore[arg-type]
+    assert caught.value.because == ".onnx files are not read yet"
+
+
 # -- what stays
 
 

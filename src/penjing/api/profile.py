@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from penjing.api.source import refused_source
 from penjing.api.targets import device_named
 from penjing.devices import Device
+from penjing.network.refused import refused_source
 from penjing.run import profile as profiled
 
 

@@ -9,11 +9,11 @@ from typing import Any, get_args
 
 from torch import nn
 
-from penjing.api.source import refused_source
 from penjing.api.targets import checked_choice, criterion_named, device_named
 from penjing.criteria import Aggregate, Criterion, Normalise
 from penjing.devices import Device
 from penjing.errors import PenjingError
+from penjing.network.refused import refused_source
 from penjing.plan import Budget, Plan
 from penjing.recover import Evaluate, Loss, Step
 from penjing.report import Report

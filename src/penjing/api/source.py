@@ -8,14 +8,11 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import Final
 
 from penjing.api.task import Task
 from penjing.errors import PenjingError
+from penjing.network.refused import ACCEPTED, refused_source
 from penjing.network.trace import where
-
-ACCEPTED: Final = "`file.py:task`, a function in a Python file that returns a `penjing.Task`"
-_LATER: Final = (".onnx", ".keras", ".pt2")
 
 
 def load_task(source: str) -> Task:
@@ -60,18 +57,6 @@ def load_task(source: str) -> Task:
             tries=["return penjing.Task(model, example_inputs, train=..., loss=..., evaluate=...)"],
         )
     return task
-
-
-def refused_source(source: object) -> PenjingError:
-    """The error for a model that is given in a form that is not read."""
-    suffix = Path(str(source)).suffix
-    because = f"{suffix} files are not read yet" if suffix in _LATER else "that is no form of a model"
-    return PenjingError(
-        "PJ105",
-        f"`{source}` cannot be read as a model",
-        because=because,
-        tries=[f"on the command line, give {ACCEPTED}", "in Python, give a torch.nn.Module"],
-    )
 
 
 def _executed(path: Path) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
@@ -12,12 +13,14 @@ from torch.nn.parameter import is_lazy
 
 from penjing.axes import Dim, leaves, size_at
 from penjing.errors import PenjingError
-from penjing.network.arguments import operator_name
+from penjing.network.arguments import bind, operator_name
 from penjing.network.axis import Axis, count_parameters, covered, find_axes, finite
 from penjing.network.branches import Branch, find_branches
 from penjing.network.call import Call
+from penjing.network.describe import describe
 from penjing.network.op import Dims, Op, Rule
 from penjing.network.operator import Operator, Shape, module_of, plain_arguments, tensor_arguments
+from penjing.network.refused import refused_source
 from penjing.network.rules import RULES
 from penjing.network.solve import Solution, solve, tensor_named
 from penjing.network.trace import Trace, capture, capture_training
@@ -150,8 +153,6 @@ class Network:
 
     def parameters_at(self, counts: Mapping[str, int]) -> int:
         """Elements of all parameters when each axis in `counts` keeps that many units."""
-        import math
-
         return (
             sum(math.prod(self.shape_at(self.tensors[name], counts)) for name in self._own_parameters)
             + self._untraced
@@ -196,8 +197,6 @@ class Network:
         return sum(p.numel() for p in self.model.parameters() if id(p) not in traced)
 
     def _silent(self, node: fx.Node) -> Op:
-        from penjing.network.arguments import bind
-
         value = self.solution.values.get(node)
         outputs = value if isinstance(value, list) else [value]
         return Op(
@@ -206,8 +205,6 @@ class Network:
 
     def __str__(self) -> str:
         """Operators, parameters, macs, axes, frozen ones and why."""
-        from penjing.network.describe import describe
-
         return describe(self)
 
 
@@ -222,8 +219,10 @@ def trace(model: nn.Module, example_inputs: Any, *, rules: Mapping[str, Rule] = 
 
     Raises:
         PenjingError: PJ101 or PJ102, the inputs do not fit; PJ103, the model cannot be traced; PJ104, weights
-            that are NaN or infinite.
+            that are NaN or infinite; PJ105, the model is no PyTorch module.
     """
+    if not isinstance(model, nn.Module):
+        raise refused_source(model)
     call = Call.of(model, example_inputs)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(tensor):
