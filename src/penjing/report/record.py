@@ -109,7 +109,7 @@ class AxisLine(Record):
         size: units it had.
         kept: units it has.
         frozen: whether it could not be cut.
-        reason: why not; or why it was left alone.
+        reason: why not; None where it could.
     """
 
     name: str
@@ -172,7 +172,7 @@ class Report(Record):
         candidates: networks measured on the way to the budget.
         export: the artifact.
         costs: relative error of the cost model on the measured networks: median, worst, how many.
-        seconds: wall time by stage.
+        seconds: wall time by stage; 0 where a stage was not entered.
         environment: versions and machine.
         notes: what the user should know.
     """

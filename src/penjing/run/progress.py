@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +20,9 @@ from rich.progress import (
 )
 
 from penjing.recover import Watch
+
+STAGES: Final = ("trace", "score", "plan", "surgery", "recover", "measure")
+"""The parts of a job, by the names under which a report gives their wall time."""
 
 
 class Log(Watch):
@@ -39,7 +42,8 @@ class Log(Watch):
 
     @contextmanager
     def stage(self, name: str, what: str) -> Iterator[None]:
-        """A named part of the job; its wall time adds to `seconds`."""
+        """A named part of the job, one of `STAGES`; its wall time adds to `seconds`."""
+        assert name in STAGES, name
         start = time.perf_counter()
         self.event("stage", name=name)
         try:

@@ -19,6 +19,7 @@ from penjing.recover import RecoveryRecord
 from penjing.report import AxisLine, BudgetLine, DeviceFigures, ExportLine, Figures, ProofLine, Report
 from penjing.run.bench import Bench, Pair
 from penjing.run.job import Job
+from penjing.run.progress import STAGES
 from penjing.run.search import Found
 
 Metrics = tuple[float, float, Literal["onnx", "pytorch"], str]
@@ -81,7 +82,7 @@ def report_of(made: Ingredients) -> Report:
         candidates=found.candidates,
         export=export_of(made.artifact),
         costs=costs_of(found),
-        seconds={stage: round(seconds, 3) for stage, seconds in made.seconds.items()},
+        seconds={stage: round(made.seconds.get(stage, 0.0), 3) for stage in STAGES},
         environment=environment(),
         notes=(
             *([bench.formless] if bench.formless else []),
