@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 
 from penjing import api
@@ -20,7 +21,8 @@ Model = Annotated[
 def inspect(model: Model, json: Json = False) -> None:
     """Show operators, macs, parameters, axes, and which of them are frozen and why."""
     task = api.load_task(model)
-    net = api.trace(task.model, task.example_inputs)
+    with Console(stderr=True).status("tracing"):
+        net = api.trace(task.model, task.example_inputs)
     if json:
         print_record(inspected(net))
     else:

@@ -15,20 +15,6 @@ from penjing.datasets.images import Split
 from penjing.demo.network import FashionResNet
 from penjing.errors import PenjingError
 
-#: The names of the ten classes, by label.
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-
 _ASSETS = resources.files("penjing.demo") / "assets"
 _WEIGHTS = "fashion_resnet.safetensors"
 _IMAGES = "fashion-mnist"
