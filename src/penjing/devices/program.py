@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -27,7 +28,9 @@ def to_program(model: nn.Module, call: Call, path: Path | str) -> Artifact:
         with unstepped():
             program = torch.export.export(model, call.args, call.kwargs, strict=False)
         found = outputs(call.run(program.module()))
-        torch.export.save(program, path)
+        content = io.BytesIO()  # on a full disk, torch's own writer ends the process
+        torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())
     worst = apart([array(one) for one in found.values()], [array(one) for one in expected.values()])
     return Artifact(
         path=path,

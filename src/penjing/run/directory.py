@@ -6,9 +6,14 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from penjing.errors import PenjingError
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 def check_target(directory: Path | str) -> Path:
@@ -61,6 +66,33 @@ def publish(staged: Path, directory: Path | str) -> Path:
     return target
 
 
+def staging() -> Path:
+    """A new folder in which a run is prepared.
+
+    Raises:
+        PenjingError: PJ602, there is no place for temporary files.
+    """
+    try:
+        return Path(tempfile.mkdtemp(prefix="penjing-"))
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+@contextmanager
+def with_room() -> Iterator[None]:
+    """For work that writes temporary files.
+
+    Raises:
+        PenjingError: PJ602, the disk has no room for them.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise  # the user's own code reads files, too
+        raise _no_room(error) from error
+
+
 def opened(directory: Path | str, *needed: str) -> Path:
     """The directory of a finished run.
 
@@ -93,6 +125,15 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _no_room(error: OSError) -> PenjingError:
+    return PenjingError(
+        "PJ602",
+        "a run cannot be prepared: its temporary files cannot be written",
+        because=f"{error.strerror or error}: {error.filename}" if error.filename else str(error),
+        tries=["make room", "set TMPDIR to a folder that you may write, on a disk with space left"],
+    )
 
 
 def _unwritable(target: Path, error: OSError) -> PenjingError:

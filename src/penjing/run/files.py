@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -26,7 +27,9 @@ def write_model(job: Job, net: Network, found: Found, folder: Path) -> list[str]
         Notes on what could not be written.
 
     Raises:
-        PenjingError: PJ604, the model's state or its example inputs cannot be saved without pickle.
+        PenjingError: PJ604, the model's state or its example inputs cannot be saved without pickle; PJ602,
+            they cannot be written.
+        OSError: nor can the other files.
     """
     (folder / "recipe.toml").write_text(recipe_of(job), encoding="utf-8")
     (folder / "plan.json").write_text(found.plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -38,7 +41,11 @@ def write_model(job: Job, net: Network, found: Found, folder: Path) -> list[str]
 
 
 def save_program(model: nn.Module, call: Call, path: Path) -> list[str]:
-    """Writes the model as an exported program (`.pt2`); a note where `torch.export` refuses it."""
+    """Writes the model as an exported program (`.pt2`); a note where `torch.export` refuses it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     call = call.copy()  # a view would take the whole of its storage along
     modes = [(module, module.training) for module in model.modules()]
     level = logging.getLogger("torch.export").level
@@ -47,13 +54,14 @@ def save_program(model: nn.Module, call: Call, path: Path) -> list[str]:
         with warnings.catch_warnings(), unstepped():
             warnings.simplefilter("ignore")
             program = torch.export.export(model, call.args, call.kwargs, strict=False)
-            torch.export.save(program, path)
+            content = io.BytesIO()  # on a full disk, torch's own writer ends the process
+            torch.export.save(program, content)
     except Exception as error:  # torch.export raises any type
-        path.unlink(missing_ok=True)
         reason = " ".join(str(error).split())[:200]
         return [f"there is no model.pt2: torch.export refuses the model ({type(error).__name__}: {reason})"]
     finally:
         for module, training in modes:
             module.training = training
         logging.getLogger("torch.export").setLevel(level)
+    path.write_bytes(content.getbuffer())
     return []

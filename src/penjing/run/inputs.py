@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from penjing.errors import PenjingError
 from penjing.network import Call
+from penjing.run.state import write_tensors
 
 FILE: Final = "inputs.safetensors"
 _PLAIN: Final = (bool, int, float, str, type(None))
@@ -23,7 +23,7 @@ def save_inputs(call: Call, path: Path) -> None:
 
     Raises:
         PenjingError: PJ604, an argument is neither tensor nor plain value, or lies in a structure of its
-            own kind.
+            own kind; PJ602, they cannot be written.
     """
     leaves, structure = pytree.tree_flatten((call.args, call.kwargs))
     odd = [leaf for leaf in leaves if not isinstance(leaf, (Tensor, *_PLAIN))]
@@ -39,7 +39,7 @@ def save_inputs(call: Call, path: Path) -> None:
         if isinstance(leaf, Tensor)
     }
     plain = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-    save_file(tensors, path, metadata={"structure": described, "plain": json.dumps(plain)})
+    write_tensors(tensors, path, {"structure": described, "plain": json.dumps(plain)})
 
 
 def load_inputs(path: Path) -> Call:

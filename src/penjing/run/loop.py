@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import weakref
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from penjing.recover import RecoveryRecord, Situation
 from penjing.recover.seeding import seeded
 from penjing.run.adjust import Amounts
 from penjing.run.bench import Bench, Pair
+from penjing.run.directory import staging, with_room
 from penjing.run.files import write_model
 from penjing.run.job import Job, Outcome
 from penjing.run.progress import Log
@@ -31,11 +31,11 @@ def run(job: Job) -> Outcome:
     """Does a job from beginning to end; what it writes lies in a folder that goes when the outcome does.
 
     Raises:
-        PenjingError: whatever stands in the way; nothing is left behind.
+        PenjingError: whatever stands in the way, such as PJ602, no room on the disk; nothing is left behind.
     """
-    folder = Path(tempfile.mkdtemp(prefix="penjing-"))
+    folder = staging()
     try:
-        with (folder / "events.jsonl").open("w", encoding="utf-8") as events:
+        with with_room(), (folder / "events.jsonl").open("w", encoding="utf-8") as events:
             outcome = _run(job, folder, Log(events))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,6 +13,7 @@ from penjing.devices import Cpu, Device
 from penjing.network import Network, trace
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
+from penjing.run.directory import with_room
 from penjing.run.progress import Log
 
 
@@ -29,9 +30,12 @@ def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int 
         A record: the whole network's figures, and one row per operator that costs something. `predicted_ms`
         is the sum of the operators, beside the measured `latency_ms`; `model_error` says how far
         predictions are from measured networks that the fit had not seen.
+
+    Raises:
+        PenjingError: the model cannot be traced or exported; PJ602, there is no room for its export.
     """
     log = Log(StringIO())
-    with tempfile.TemporaryDirectory(prefix="penjing-") as folder:
+    with with_room(), tempfile.TemporaryDirectory(prefix="penjing-") as folder:
         with log.stage("trace", "tracing"):
             net = trace(model, example_inputs)
         with log.stage("measure", "measuring"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ def save_state(model: nn.Module, path: Path) -> None:
     """Writes the `state_dict` of `model`; names of one tensor are written once, the others point to it.
 
     Raises:
-        PenjingError: PJ604, the state holds something else than tensors, or tensors that overlap in part.
+        PenjingError: PJ604, the state holds something else than tensors; PJ602, it cannot be written.
     """
     kept: dict[str, Tensor] = {}
     shared: dict[str, str] = {}
@@ -39,10 +40,27 @@ def save_state(model: nn.Module, path: Path) -> None:
             kept[name] = value.detach().clone(memory_format=torch.contiguous_format)
         else:
             shared[name] = owner
-    path.touch()
-    mode = path.stat().st_mode  # of the umask; safetensors makes files that none but the owner may read
-    save_file(kept, path, metadata={_SHARED: json.dumps(shared)})
-    path.chmod(mode)
+    write_tensors(kept, path, {_SHARED: json.dumps(shared)})
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """A safetensors file with the permissions that any new file has.
+
+    Raises:
+        PenjingError: PJ602, it cannot be written.
+    """
+    try:
+        path.touch()
+        mode = path.stat().st_mode  # of the umask; safetensors makes files that none but the owner may read
+        save_file(dict(tensors), path, metadata=dict(metadata))
+        path.chmod(mode)
+    except (OSError, SafetensorError) as error:
+        raise PenjingError(
+            "PJ602",
+            f"`{path}` cannot be written",
+            because=str(error),
+            tries=["make room on the disk that it lies on, or set TMPDIR to a folder on another"],
+        ) from error
 
 
 def load_state(model: nn.Module, path: Path) -> None:
