@@ -177,6 +177,31 @@ def test_prune_changes_nothing_when_the_budget_is_met_already(original: Small) -
         assert all(torch.equal(value, mine[name]) for name, value in original.state_dict().items())
 
 
+def test_prune_says_that_a_latency_met_already_is_the_originals_own(original: Small) -> None:
+    result = pj.prune(original, EXAMPLE, budget="latency=1x")
+    assert not result.report.changed
+    assert result.report.budget[0].met
+    assert result.report.before.latency_ms == result.report.after.latency_ms
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"budget": 0.5},
+        {"device": 7},
+        {"criterion": 7},
+        {"data": 7},
+        {"seed": "a"},
+        {"recover": "fine tune"},
+        {"recover": ["fine tune"]},
+    ],
+    ids=str,
+)
+def test_prune_refuses_arguments_of_another_type(original: Small, wrong: dict[str, Any]) -> None:
+    with pytest.raises(PenjingError, match=f"PJ106.*{next(iter(wrong))}"):
+        pj.prune(original, EXAMPLE, **{"budget": "macs=0.5x", "device": "macs", **wrong})
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,7 @@ def test_profile_measures_the_whole_and_its_operators(
     text = printed(capsys, "profile", f"{folder}/good.py:task")
     assert "error of the latency model" in text
     assert "inner" in text
+
+
+def test_program_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "--version").split() == ["penjing", metadata.version("penjing")]

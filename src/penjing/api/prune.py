@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from torch import nn
 
-from penjing.api.targets import checked_choice, criterion_named, device_named
+from penjing.api.targets import checked_choice, checked_kind, criterion_named, device_named
 from penjing.criteria import Aggregate, Criterion, Normalise
 from penjing.devices import Device
 from penjing.errors import PenjingError
@@ -103,6 +103,15 @@ def prune(
     """
     if not isinstance(model, nn.Module):
         raise refused_source(model)
+    steps = (recover,) if isinstance(recover, Step) else () if recover is None else recover
+    checked_kind("budget", budget, Budget, str, tries=['budget="latency=0.5x"'])
+    checked_kind("device", device, Device, str, tries=['device="cpu"'])
+    checked_kind("criterion", criterion, Criterion, str, type(None), tries=['criterion="taylor"'])
+    checked_kind("data", data, Iterable, type(None), tries=["data=[batch, ...]"])
+    checked_kind("seed", seed, int, tries=["seed=0"])
+    checked_kind("recover", steps, list, tuple, tries=["recover=[pj.BatchNorm()]"])
+    for step in steps:
+        checked_kind("recover", step, Step, tries=["recover=pj.FineTune(epochs=3, train=loader)"])
     checked_choice("aggregate", aggregate, get_args(Aggregate))
     checked_choice("normalise", normalise, get_args(Normalise))
     data = _repeatable(data)
@@ -120,7 +129,7 @@ def prune(
             data=data,
             loss=loss,
             evaluate=evaluate,
-            recover=(recover,) if isinstance(recover, Step) else tuple(recover or ()),
+            recover=tuple(steps),
             keep=_patterns(keep) or [],
             only=_patterns(only),
             exact=dict(exact or {}),

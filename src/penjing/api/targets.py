@@ -42,6 +42,22 @@ def criterion_named(
     return criteria.Magnitude(), f"magnitude, the best without {missing}"
 
 
+def checked_kind(name: str, given: object, *kinds: type, tries: Sequence[str]) -> None:
+    """Makes sure that an argument is of one of the types there are for it.
+
+    Raises:
+        PenjingError: PJ106, it is of another.
+    """
+    if not isinstance(given, kinds):
+        wanted = " or ".join(f"`{kind.__name__}`" for kind in kinds)
+        raise PenjingError(
+            "PJ106",
+            f"`{name}` is given as {given!r:.60}, a `{type(given).__name__}`",
+            because=f"it is {wanted}",
+            tries=tries,
+        )
+
+
 def checked_choice(name: str, given: str | None, known: Sequence[str]) -> None:
     """Makes sure that an option is one of those there are.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -46,14 +47,28 @@ def build() -> typer.Typer:
     """The program with all its commands."""
     app = typer.Typer(
         name="penjing",
-        help="Grows a trained neural network small enough for the hardware it must live in, and proves it.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_program)
     for name, command in COMMANDS.items():
         app.command(name)(command)
     return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"penjing {metadata.version('penjing')}")
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which penjing this is.")
+    ] = False,
+) -> None:
+    """Grows a trained neural network small enough for the hardware it must live in, and proves it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
