@@ -165,7 +165,8 @@ class ResponseNorm(nn.Module):
         self.beta = nn.Parameter(torch.rand(1, c, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        g = x.square().sum((2, 3), keepdim=True).sqrt()
+        # The root of exactly zero, which a dead channel gives, has no gradient.
+        g = (x.square().sum((2, 3), keepdim=True) + 1e-12).sqrt()
         n = g / (g.mean(dim=1, keepdim=True) + 1e-6)
         return self.gamma * (x * n) + self.beta + x
 

@@ -159,7 +159,11 @@ class Reach:
             )
         if (place, negated) not in self._base:
             self._base[place, negated] = entry.run(self._given(entry, negated=negated))
-        return _changed(self._base[place, negated], entry.run(given))
+        try:
+            made = entry.run(given)
+        except IndexError:  # a table into a single entry: there is no other index that could change anything
+            made = self._base[place, negated]
+        return _changed(self._base[place, negated], made)
 
     def _given(self, entry: Entry, *, negated: bool) -> list[Tensor]:
         given = [self.tape.values[read] for read in entry.reads]
