@@ -76,7 +76,7 @@ def recovery(of: Task) -> list[Step]:
     assert of.train is not None
     tiles = torch.cpu._is_amx_tile_supported()
     tuning = FineTune(
-        epochs=10 if tiles else 5,
+        epochs=11 if tiles else 5,
         train=of.train,
         lr=3e-3,
         teacher_share=0.9,

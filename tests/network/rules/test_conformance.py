@@ -59,8 +59,19 @@ def test_rule_says_of_its_operator_what_is_so(case: Case) -> None:
     )
 
 
+GONE = frozenset({"aten.cholesky"})
+"""Operators that the newest torch has no more, and the oldest still has."""
+
+
+def exists(name: str) -> bool:
+    namespace, operator = name.split(".")
+    packets = getattr(torch.ops, namespace)
+    return hasattr(packets, operator) or hasattr(packets, f"{operator}_")
+
+
 def test_every_rule_of_the_table_has_a_case() -> None:
-    assert sorted(set(RULES) - {case.name for case in CASES}) == []
+    known = {name for name in RULES if name not in GONE or exists(name)}
+    assert sorted(known - {case.name for case in CASES}) == []
 
 
 def test_every_case_is_of_a_rule_of_the_table() -> None:
@@ -68,9 +79,4 @@ def test_every_case_is_of_a_rule_of_the_table() -> None:
 
 
 def test_every_rule_is_of_an_operator_that_there_is() -> None:
-    def exists(name: str) -> bool:
-        namespace, operator = name.split(".")
-        packets = getattr(torch.ops, namespace)
-        return hasattr(packets, operator) or hasattr(packets, f"{operator}_")
-
-    assert [name for name in RULES if not exists(name)] == []
+    assert [name for name in RULES if not exists(name) and name not in GONE] == []
