@@ -219,7 +219,9 @@ def test_recording_follows_changes_in_place() -> None:
         h += 1.0
         return m.second(h)
 
-    proven(recorded(changes))
+    net = recorded(changes)
+    assert {axis.name.partition(":")[0] for axis in net.prunable} == {"first"}
+    proven(net)
 
 
 def test_recording_follows_data_behind_autograds_back() -> None:
@@ -359,7 +361,9 @@ def test_recording_takes_lists_of_indices_that_only_decide() -> None:
         order = x[:, 0].argsort().tolist()
         return torch.stack([m.second(m.first(x[row])) for row in order])
 
-    proven(recorded(decides))
+    net = recorded(decides)
+    assert {axis.name for axis in net.prunable} == {"first"}
+    proven(net)
 
 
 def test_recording_refuses_outputs_that_no_input_reaches() -> None:
