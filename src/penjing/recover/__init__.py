@@ -3,15 +3,27 @@
 from penjing.recover.batch_norm import BatchNorm
 from penjing.recover.fine_tune import FineTune
 from penjing.recover.metric import measured
-from penjing.recover.step import Epoch, Evaluate, Loss, RecoveryRecord, Situation, Step, Watch
+from penjing.recover.step import (
+    Checkpoint,
+    Epoch,
+    Evaluate,
+    Loss,
+    RecoveryRecord,
+    Saved,
+    Situation,
+    Step,
+    Watch,
+)
 
 __all__ = [
     "BatchNorm",
+    "Checkpoint",
     "Epoch",
     "Evaluate",
     "FineTune",
     "Loss",
     "RecoveryRecord",
+    "Saved",
     "Situation",
     "Step",
     "Watch",

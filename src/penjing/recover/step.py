@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+from penjing.network import Network
+from penjing.plan import Plan
 
 Loss = Callable[[Any, Any], Tensor]
 """(outputs, batch) -> scalar."""
@@ -68,6 +71,30 @@ class RecoveryRecord(BaseModel):
 
 
 @dataclass(frozen=True)
+class Saved:
+    """What a step wrote down of its progress.
+
+    Attributes:
+        tensors: by name; bit for bit as they were written.
+        record: plain JSON values.
+    """
+
+    tensors: Mapping[str, Tensor]
+    record: Mapping[str, Any]
+
+
+class Checkpoint:
+    """Where a step writes down how far it is, so that it can go on from there; this one keeps nothing."""
+
+    def read(self) -> Saved | None:
+        """What was written last; None where there is nothing to go on from."""
+        return None
+
+    def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        """Replaces what was written before, whole or not at all."""
+
+
+@dataclass(frozen=True)
 class Situation:
     """What a recovery step may lean on.
 
@@ -78,6 +105,9 @@ class Situation:
         evaluate: the user's own.
         seed: for steps that bring none.
         watch: told how far the step is.
+        net: the original, traced; None where nobody did.
+        plan: what was cut from it; None where nobody knows.
+        checkpoint: where the step's progress is kept.
     """
 
     original: nn.Module
@@ -86,6 +116,9 @@ class Situation:
     evaluate: Evaluate | None = None
     seed: int = 0
     watch: Watch = field(default_factory=Watch)
+    net: Network | None = None
+    plan: Plan | None = None
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
 
 class Step(ABC):

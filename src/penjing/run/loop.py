@@ -9,7 +9,7 @@ from pathlib import Path
 from penjing.criteria import collect, score
 from penjing.devices import Artifact
 from penjing.errors import PenjingError
-from penjing.network import trace
+from penjing.network import Network, trace
 from penjing.plan import Plan, Wishes, check_wishes
 from penjing.recover import RecoveryRecord, Situation
 from penjing.recover.seeding import seeded
@@ -21,7 +21,7 @@ from penjing.run.job import Job, Outcome
 from penjing.run.progress import Log
 from penjing.run.result import Ingredients, report_of
 from penjing.run.search import Found, Search
-from penjing.surgery import Cut, cut
+from penjing.surgery import cut
 
 TURNS = (1.0, 0.97, 0.94)
 """Shares of the latency's limit to plan for, the next where a finished network turned out to be outside."""
@@ -62,7 +62,7 @@ def _run(job: Job, folder: Path, log: Log) -> Outcome:
         search = _search(job, bench, before, log)
         for turn in TURNS:  # more than one is rare: noise hid that a candidate was too large
             found = search.run({q: limit * (turn if q == "latency" else 1) for q, limit in limits.items()})
-            recovered = _recover(job, found.cut, log)
+            recovered = _recover(job, net, found, log)
             artifact, pair = _final(job, bench, found, log)
             if _inside(job, pair):
                 break
@@ -109,12 +109,14 @@ def _search(job: Job, bench: Bench, before: Amounts, log: Log) -> Search:
     return Search(job, bench, scores, before, log)
 
 
-def _recover(job: Job, made: Cut, log: Log) -> tuple[RecoveryRecord, ...]:
-    situation = Situation(job.model, job.data, job.loss, job.evaluate, job.seed, log)
+def _recover(job: Job, net: Network, found: Found, log: Log) -> tuple[RecoveryRecord, ...]:
+    situation = Situation(
+        job.model, job.data, job.loss, job.evaluate, job.seed, log, net=net, plan=found.plan
+    )
     records = []
     for step in job.recover:
         with log.stage("recover", "recovering"):
-            records.append(step.apply(made.model, situation))
+            records.append(step.apply(found.cut.model, situation))
         log.event("recovered", method=records[-1].method, seconds=records[-1].seconds)
     return tuple(records)
 
