@@ -22,7 +22,7 @@ from tests.api.models import Small, accuracy, loss, patterns, small
 EXAMPLE = patterns()[0][0][:4]
 FILES = {
     "recipe.toml", "plan.json", "report.json", "events.jsonl", "model.safetensors", "surgery.json",
-    "model.onnx", "model.pt2", "original.onnx",
+    "model.onnx", "model.pt2", "original.onnx", "manifest.json",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,14 @@ def test_calibration_refuses_a_single_network(net: Network, tmp_path: Path) -> N
     with pytest.raises(PenjingError, match="too few") as caught:
         CostModel.calibrate(net, Cpu(), Builder(net, tmp_path), networks=1, cache=Cache(tmp_path))
     assert caught.value.code == "PJ407"
+
+
+def test_record_brings_back_a_model_that_predicts_the_same_to_the_last_bit(net: Network) -> None:
+    given = [Sample(one.counts, one.ms, {("conv", (3, 8)): 0.1 * one.ms}) for one in samples(net, 8)]
+    model = CostModel(net, STAIRS, given, "cpu")
+    model.update([({"inner": 20}, 0.7)])
+    again = CostModel.read(net, json.loads(json.dumps(model.record())))
+    assert again.record() == model.record()
+    assert (again.basis, again.error) == (model.basis, model.error)
+    for unseen in samples(net, 20, seed=9):
+        assert again.latency_ms(unseen.counts) == model.latency_ms(unseen.counts)

@@ -168,6 +168,26 @@ class CostModel:
         basis: Basis = "cpu" if "cpu" in bases else "wall"
         return cls(net, stairs, [_sample(entry, basis) for entry in used], basis)
 
+    @classmethod
+    def read(cls, net: Network, record: Mapping[str, Any]) -> CostModel:
+        """The inverse of `record`: a model that predicts the same of the same network, to the last bit."""
+        samples = [
+            Sample(
+                dict(counts), ms, {(what, tuple(sizes)): part for what, sizes, part in nodes}, weight=weight
+            )
+            for counts, ms, nodes, weight in record["samples"]
+        ]
+        return cls(net, Stairs(**record["stairs"]), samples, record["basis"])
+
+    def record(self) -> dict[str, Any]:
+        """What it was fitted to, as data."""
+        samples = [
+            [dict(one.counts), one.ms, [[what, list(sizes), ms] for (what, sizes), ms in one.nodes.items()],
+             one.weight]
+            for one in self._samples
+        ]  # fmt: skip
+        return {"basis": self.basis, "stairs": self._stairs.record(), "samples": samples}
+
     def latency_ms(self, counts: Mapping[str, int]) -> float:
         """The predicted latency when each axis in `counts` keeps that many units."""
         total = 0.0

@@ -58,8 +58,14 @@ class Artifact:
     form: Literal["onnx", "pt2"] = "onnx"
 
     def record(self) -> dict[str, Any]:
-        """As data, for JSON."""
-        return {**asdict(self), "path": str(self.path)}
+        """As data, for JSON; the file by its name alone."""
+        return {**asdict(self), "path": self.path.name}
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any], folder: Path) -> Artifact:
+        """The inverse of `record`, for a file that stands in `folder`."""
+        named = {"inputs": tuple(record["inputs"]), "outputs": tuple(record["outputs"])}
+        return cls(**{**record, **named, "path": folder / record["path"]})
 
 
 def to_onnx(model: nn.Module, call: Call, path: Path | str, *, free_batch: bool = True) -> Artifact:

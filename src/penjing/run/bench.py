@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -16,6 +16,7 @@ from penjing.network import Network
 from penjing.plan import Plan
 from penjing.recover import Evaluate, measured
 from penjing.report import Figures
+from penjing.run.journal import Journal
 from penjing.run.shipped import Shipped
 from penjing.surgery import cut
 
@@ -34,6 +35,16 @@ class Pair:
     before: Measurement | None
     after: Measurement | None
 
+    @classmethod
+    def read(cls, record: Sequence[Mapping[str, Any] | None]) -> Pair:
+        """The inverse of `record`."""
+        before, after = (None if one is None else Measurement(**one) for one in record)
+        return cls(before, after)
+
+    def record(self) -> list[dict[str, Any] | None]:
+        """As data."""
+        return [None if one is None else one.record() for one in (self.before, self.after)]
+
     @property
     def ratio(self) -> float:
         """What the other takes of the original's latency."""
@@ -45,23 +56,30 @@ class Pair:
 class Bench:
     """Measures what belongs to one network on one device."""
 
-    def __init__(self, net: Network, device: Device, folder: Path) -> None:
+    def __init__(self, net: Network, device: Device, journal: Journal) -> None:
         """Exports and measures the original; `formless` says why there is no ONNX file, if so.
 
         Args:
             net: the network.
             device: where it must run.
-            folder: where artifacts are written.
+            journal: where the original is kept, and what it was measured to take.
         """
-        self.net, self.device, self.folder = net, device, folder
+        self.net, self.device, self.folder = net, device, journal.work
         self.memory = MemoryModel(net)
+        entry = journal.once("original", self._original)
+        self.formless: str = entry.record["formless"]
+        self.original = Artifact.read(entry.record["artifact"], entry.folder)
+        alone = entry.record["alone"]
+        self.alone = None if alone is None else Measurement(**alone)
+
+    def _original(self, folder: Path) -> dict[str, Any]:
         # What torch.export refuses, the exporter refuses too: the recorded graph stands in for the module.
-        whole = cut(net, Plan()).model if net.trace.specialised else net.model
-        self.formless = ""
-        self.original = self._shipped(whole, folder / "original.onnx")
-        self.alone = (
-            device.measure([self.original.path], call=net.call)[0] if isinstance(device, Cpu) else None
-        )
+        whole = cut(self.net, Plan()).model if self.net.trace.specialised else self.net.model
+        artifact, formless = self._shipped(whole, folder / "original.onnx")
+        alone = None
+        if isinstance(self.device, Cpu):
+            alone = self.device.measure([artifact.path], call=self.net.call)[0].record()
+        return {"artifact": artifact.record(), "formless": formless, "alone": alone}
 
     def amounts(self) -> dict[str, float]:
         """The original's figures by quantity of a budget."""
@@ -76,22 +94,22 @@ class Bench:
             "memory": float(self.memory.bytes_at(counts)),
         }
 
-    def export(self, model: nn.Module, name: str) -> Artifact:
+    def export(self, model: nn.Module, path: Path) -> Artifact:
         """The artifact of `model`; its batch is fixed where the original's has to be."""
-        path, why = self.folder / name, self.original.static
+        why = self.original.static
         if self.formless:
             return to_program(model, self.net.call, path.with_suffix(".pt2"))
         artifact = to_onnx(model, self.net.call, path, free_batch=not why)
         return replace(artifact, static=why) if why else artifact
 
-    def _shipped(self, model: nn.Module, path: Path) -> Artifact:
-        """The ONNX file; where there can be none and no device has to run it, the exported program.
+    def _shipped(self, model: nn.Module, path: Path) -> tuple[Artifact, str]:
+        """The ONNX file; where there can be none and no device has to run it, the exported program, and why.
 
         Raises:
             PenjingError: as `to_onnx`.
         """
         try:
-            return to_onnx(model, self.net.call, path)
+            return to_onnx(model, self.net.call, path), ""
         except PenjingError as refusal:
             if isinstance(self.device, Cpu):
                 raise
@@ -99,8 +117,7 @@ class Bench:
                 program = to_program(model, self.net.call, path.with_suffix(".pt2"))
             except Exception:  # torch.export raises any type
                 raise refusal from None
-            self.formless = f"there is no ONNX file: {refusal.what} ({refusal.because})"
-            return program
+            return program, f"there is no ONNX file: {refusal.what} ({refusal.because})"
 
     def discard(self, artifact: Artifact) -> None:
         """Removes an artifact that has served."""

@@ -32,7 +32,7 @@ def calibrate(bench: Bench, *, seed: int, watch: Watch) -> CostModel:
             """Which units stay makes no difference to the time."""
             kept = {name: tuple(range(count)) for name, count in counts.items()}
             small = cut(net, Plan(kept=kept)).model
-            made.append(bench.export(small, f"calibration-{len(made)}.onnx"))
+            made.append(bench.export(small, bench.folder / f"calibration-{len(made)}.onnx"))
             advance()
             return made[-1].path
 

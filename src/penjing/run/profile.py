@@ -14,6 +14,7 @@ from penjing.network import Network, trace
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
 from penjing.run.directory import with_room
+from penjing.run.journal import Journal
 from penjing.run.progress import Log
 
 
@@ -39,7 +40,7 @@ def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int 
         with log.stage("trace", "tracing"):
             net = trace(model, example_inputs)
         with log.stage("measure", "measuring"):
-            bench = Bench(net, device, Path(folder))
+            bench = Bench(net, device, Journal(Path(folder), log, durable=False))
         figures = bench.figures(bench.original, bench.alone, {}, None)
         record: dict[str, Any] = {
             "model": type(model).__name__,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
@@ -26,31 +26,42 @@ STAGES: Final = ("trace", "score", "plan", "surgery", "recover", "measure")
 
 
 class Log(Watch):
-    """Writes events as JSON lines, and draws progress where the error stream is a terminal.
+    """Writes events as JSON lines, and draws progress where the error stream is a terminal."""
 
-    Attributes:
-        seconds: wall time by stage.
-    """
-
-    def __init__(self, events: TextIO, *, console: Console | None = None) -> None:
-        """Draws on `console`; by default on the error stream."""
+    def __init__(self, events: TextIO, *, console: Console | None = None, since: float = 0.0) -> None:
+        """Draws on `console`; by default on the error stream. `since` seconds have gone before."""
         self._events = events
         self._console = console or Console(file=sys.stderr)
-        self._start = time.perf_counter()
+        self._start = time.perf_counter() - since
         self._progress: Progress | None = None
-        self.seconds: dict[str, float] = {}
+        self._spent: dict[str, float] = {}
+        self._open: list[tuple[str, float]] = []
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time by stage, that of a stage that is not over yet included."""
+        found = dict(self._spent)
+        for name, start in self._open:
+            found[name] = found.get(name, 0.0) + time.perf_counter() - start
+        return found
+
+    def spent_before(self, seconds: Mapping[str, float]) -> None:
+        """Adds what an earlier process of the same run took, by stage."""
+        for name, spent in seconds.items():
+            self._spent[name] = self._spent.get(name, 0.0) + spent
 
     @contextmanager
     def stage(self, name: str, what: str) -> Iterator[None]:
         """A named part of the job, one of `STAGES`; its wall time adds to `seconds`."""
         assert name in STAGES, name
-        start = time.perf_counter()
-        self.event("stage", name=name)
+        self._open.append((name, time.perf_counter()))
         try:
+            self.event("stage", name=name)
             with self.track(what):
                 yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            _, start = self._open.pop()
+            self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - start
 
     @contextmanager
     def track(self, what: str, total: int | None = None) -> Iterator[Callable[..., None]]:

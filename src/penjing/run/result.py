@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Literal
 
@@ -50,8 +50,8 @@ class Ingredients:
     artifact: Artifact
     pair: Pair
     metrics: Metrics | None
-    notes: Sequence[str]
-    seconds: Mapping[str, float]
+    notes: Sequence[str] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def report_of(made: Ingredients) -> Report:
@@ -193,9 +193,9 @@ def export_of(artifact: Artifact) -> ExportLine:
 
 def costs_of(found: Found) -> dict[str, float]:
     """The cost model's error, where there was one."""
-    if found.costs is None:
+    error = found.error
+    if error is None:
         return {}
-    error = found.costs.error
     return {"median": error.median, "worst": error.worst, "networks": float(error.networks)}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
+from typing import Any
 
 from torch import Tensor
 
 from penjing import plan as planning
-from penjing.devices import Artifact, CostModel
+from penjing.devices import Artifact, CostError, CostModel
 from penjing.errors import PenjingError
 from penjing.plan import Affine, Allocator, Cost, Plan
 from penjing.plan.quantity import enough, written
@@ -17,6 +19,7 @@ from penjing.run.adjust import Amounts, Candidate, adjust, best
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
 from penjing.run.job import Job
+from penjing.run.journal import Journal
 from penjing.run.pricing import latency, memory
 from penjing.run.progress import Log
 from penjing.surgery import Cut, cut
@@ -33,20 +36,27 @@ class Found:
         plan: what to keep.
         cut: the network so cut, proven.
         candidates: what was measured on the way.
-        costs: the latency model; None where no latency had to be predicted.
+        error: of the latency model; None where no latency had to be predicted.
     """
 
     plan: Plan
     cut: Cut
     candidates: tuple[CandidateLine, ...]
-    costs: CostModel | None
+    error: CostError | None
 
 
 class Search:
     """Plans, cuts and measures for one job."""
 
     def __init__(
-        self, job: Job, bench: Bench, scores: Mapping[str, Tensor], before: Amounts, log: Log
+        self,
+        job: Job,
+        bench: Bench,
+        scores: Mapping[str, Tensor],
+        before: Amounts,
+        *,
+        log: Log,
+        journal: Journal,
     ) -> None:
         """Calibrates what the budget needs.
 
@@ -56,9 +66,10 @@ class Search:
             scores: worth of every unit.
             before: the original's figures by quantity.
             log: told of every stage.
+            journal: where measurements are kept.
         """
-        self._job, self._bench, self._scores, self._before, self._log = job, bench, scores, before, log
-        self._net = bench.net
+        self._job, self._bench, self._scores, self._before = job, bench, scores, before
+        self._log, self._journal, self._net = log, journal, bench.net
         self._parameters = planning.parameters(self._net)
         self._bytes = float(WEIGHT_BYTES)
         self._last: tuple[Plan, Cut] | None = None
@@ -66,34 +77,58 @@ class Search:
         self._scale = 1.0
         if any(bound.quantity == "latency" for bound in job.budget.bounds):
             with log.stage("plan", "calibrating the latency model"):
-                self.costs = calibrate(bench, seed=job.seed, watch=log)
+                entry = journal.once(
+                    "calibration", lambda _: calibrate(bench, seed=job.seed, watch=log).record()
+                )
+                self.costs = CostModel.read(self._net, entry.record)
                 self._scale = before["latency"] / self.costs.latency_ms({})
 
-    def run(self, limits: Amounts) -> Found:
+    def run(self, limits: Amounts, name: str = "plan") -> Found:
         """The largest network inside `limits`, by measurement where figures must be measured.
+
+        Args:
+            limits: per quantity.
+            name: of this search in the journal; another for every search of a run.
 
         Raises:
             PenjingError: PJ503, none is inside.
         """
-        found = adjust(limits, plan=self._plan, predict=self._predict, measure=self._measure)
+        self._last = None
+        fresh = name not in self._journal
+        entry = self._journal.once(name, lambda _: self._found(limits, name), given=dict(limits))
+        lines = tuple(CandidateLine.model_validate(line) for line in entry.record["candidates"])
+        if not fresh:  # what was learnt on the way has to be learnt again, for searches that follow
+            for line, counts in zip(lines, entry.record["counts"], strict=True):
+                self._learn(counts, line.measured)
+        plan = Plan.model_validate(entry.record["plan"])
+        if self._last is not None and self._last[0] == plan:
+            made = self._last[1]
+        else:
+            with self._log.stage("surgery", "cutting and proving"):
+                made = cut(self._net, plan)
+        return Found(plan, made, lines, None if self.costs is None else self.costs.error)
+
+    def _found(self, limits: Amounts, name: str) -> dict[str, Any]:
+        """The plan of those measured that is to be taken, and what was learnt of them all."""
+        measured = count(1)
+        found = adjust(
+            limits,
+            plan=self._plan,
+            predict=self._predict,
+            measure=lambda plan: self._measured(plan, f"{name}-candidate-{next(measured)}"),
+        )
         chosen = best(found, self._worth)
         if chosen is None:
             raise self._impossible(limits, found)
-        assert self._last is not None
-        plan, made = self._last
-        if plan != chosen.plan:
-            with self._log.stage("surgery", "cutting and proving"):
-                made = cut(self._net, chosen.plan)
-        lines = tuple(
-            CandidateLine(
-                target=dict(c.target),
-                predicted=dict(c.predicted),
-                measured=dict(c.measured),
-                within=c.used <= 1,
-            )
+        lines = [
+            {"target": c.target, "predicted": c.predicted, "measured": c.measured, "within": c.used <= 1}
             for c in found
-        )
-        return Found(chosen.plan, made, lines, self.costs)
+        ]
+        return {
+            "plan": chosen.plan.model_dump(mode="json"),
+            "candidates": lines,
+            "counts": [c.plan.counts() for c in found],
+        }
 
     def _worth(self, plan: Plan) -> float:
         """What a plan keeps, in the units of the scores."""
@@ -139,24 +174,34 @@ class Search:
         latency = {"latency": self._scale * self.costs.latency_ms(counts)} if self.costs else {}
         return {**latency, **self._bench.exact(counts), "size": self._size().total(counts)}
 
-    def _measure(self, plan: Plan) -> Amounts:
-        """Cuts, exports, times; what is learnt goes into the models."""
+    def _measured(self, plan: Plan, name: str) -> Amounts:
+        """What a plan comes to: measured once; what is learnt goes into the models."""
+        kept = plan.model_dump(mode="json")
+        amounts = self._journal.once(name, lambda _: self._measure(plan), given=kept).record
+        self._learn(plan.counts(), amounts)
+        return amounts
+
+    def _measure(self, plan: Plan) -> dict[str, float]:
+        """Cuts, exports, times."""
         counts = plan.counts()
         with self._log.stage("surgery", "cutting and proving"):
             made = cut(self._net, plan)
         with self._log.stage("measure", "measuring a candidate"):
-            artifact = self._bench.export(made.model, "candidate.onnx")
+            artifact = self._bench.export(made.model, self._bench.folder / "candidate.onnx")
             latency = self._latency(artifact) if self.costs is not None else {}
             self._bench.discard(artifact)
         self._last = plan, made
         amounts = {**latency, **self._bench.exact(counts), "size": float(artifact.size_bytes)}
+        self._log.event("candidate", counts=counts, measured=amounts)
+        return amounts
+
+    def _learn(self, counts: Mapping[str, int], amounts: Amounts) -> None:
+        """Takes a measured network into the models of latency and size."""
         if self.costs is not None:
             self.costs.update([(counts, amounts["latency"] / self._scale)])
         fewer = self._before["params"] - amounts["params"]
         if fewer > 0:
             self._bytes = (self._before["size"] - amounts["size"]) / fewer
-        self._log.event("candidate", counts=counts, measured=amounts)
-        return amounts
 
     def _latency(self, artifact: Artifact) -> dict[str, float]:
         """In ms of the session in which the original was first measured, so that limits stay comparable."""

@@ -1,0 +1,49 @@
+"""The end of a run: the files that are its result, and the manifest as the very last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from penjing.devices.size import weights_beside
+from penjing.report import Report
+from penjing.run.files import write_model
+from penjing.run.journal import Journal
+from penjing.run.progress import Log
+from penjing.run.result import Ingredients, report_of
+from penjing.run.sealed import file_hash, synchronise, take, write_manifest
+
+EVENTS: Final = "events.jsonl"
+
+
+def finish(made: Ingredients, journal: Journal, log: Log) -> Report:
+    """Writes the files of a finished run, its manifest, and removes what it was worked out from.
+
+    They are prepared beside, and put in their places one by one: a stop in the middle leaves a run without a
+    manifest, whose steps are all there, and from which they are written again.
+
+    Raises:
+        PenjingError: as `write_model`.
+        OSError: there is no room, for instance.
+    """
+    draft = journal.work / "result"
+    draft.mkdir()
+    notes = write_model(made.job, made.bench.net, made.found, draft)
+    for artifact in (made.bench.original, made.artifact):
+        for file in (artifact.path, weights_beside(artifact.path)):
+            if file.is_file():
+                take(file, draft / file.name)
+    report = report_of(replace(made, notes=notes, seconds=log.seconds))
+    (draft / "report.json").write_text(report.to_json(), encoding="utf-8")
+    names = sorted(file.name for file in draft.iterdir())
+    for name in names:
+        if journal.durable:
+            synchronise(draft / name)
+        (draft / name).replace(journal.folder / name)
+    log.event("finished")
+    if journal.durable:
+        synchronise(journal.folder / EVENTS)
+    files = {name: file_hash(journal.folder / name) for name in sorted({*names, EVENTS})}
+    write_manifest(journal.folder, files, durable=journal.durable)
+    journal.close()
+    return report
