@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from penjing.errors import PenjingError
 from penjing.recover import FineTune, RecoveryRecord, Situation, Watch
-from penjing.recover.fine_tune import warm_cosine
+from penjing.recover.optimizer import scheduled
 from tests.recover.models import Classifier, accuracy, classifier, clusters
 
 
@@ -141,8 +141,8 @@ def nan_from(call: int) -> Any:
 def test_fine_tune_rolls_back_and_says_so_when_the_loss_becomes_nan() -> None:
     sound, _ = tuned(loss="label", epochs=3)
     model, record = tuned(loss=nan_from(30))
-    assert "nan in epoch 3" in record.notes[0]
-    assert "after epoch 2 kept" in record.notes[0]
+    assert "nan in epoch 3: back to the end of epoch 2" in record.notes[0]
+    assert "after epoch 2 kept" in record.notes[1]
     assert len(record.history) == 3
     assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
     assert not states_equal(model, sound)
@@ -173,7 +173,10 @@ def test_fine_tune_refuses_a_model_with_nothing_to_train() -> None:
     [
         {"epochs": 0}, {"epochs": -1}, {"lr": 0.0}, {"lr": float("nan")}, {"weight_decay": -1.0},
         {"temperature": 0.0}, {"teacher_share": 1.5}, {"clip": 0.0}, {"keep": "first"}, {"loss": "labels"},
-        {"train": iter([1])}, {"precision": "float16"},
+        {"train": iter([1])}, {"precision": "float16"}, {"optimizer": "adam"}, {"momentum": 1.0},
+        {"nesterov": True, "momentum": 0.0}, {"schedule": "step"}, {"warmup": 1.0}, {"ema": 1.0},
+        {"label_smoothing": 1.0}, {"mixup": -0.1}, {"feature_weight": -1.0}, {"features": "block"},
+        {"feature_loss": "mse"}, {"attention_weight": -1.0}, {"patience": 0},
     ],
     ids=lambda options: next(iter(options)),
 )  # fmt: skip
@@ -217,12 +220,98 @@ def test_fine_tune_tells_its_watch_of_every_epoch() -> None:
     assert [(kind, figures["epoch"]) for kind, figures in watch.events] == [("epoch", 1), ("epoch", 2)]
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
 @pytest.mark.parametrize("steps", [1, 2, 19, 20, 1000])
-def test_schedule_rises_then_falls_to_nothing(steps: int) -> None:
-    factors = [warm_cosine(steps)(step) for step in range(steps)]
+def test_schedule_rises_then_falls_to_nothing(steps: int, schedule: Any) -> None:
+    factors = [scheduled(schedule, steps, 0.05)(step) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)
     top = factors.index(max(factors))
     assert factors[: top + 1] == sorted(factors[: top + 1])
     assert factors[top:] == sorted(factors[top:], reverse=True)
     assert max(factors) > (0.45 if steps < 3 else 0.9)
-    assert steps < 20 or factors[-1] < 0.01
+    assert steps < 20 or factors[-1] < (0.01 if schedule == "cosine" else 1.1 / (steps - top - 1))
+
+
+def test_schedule_stays_where_it_is_when_constant() -> None:
+    assert [scheduled("constant", 8, 0.25)(step) for step in range(8)] == [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1]
+
+
+def test_schedule_begins_at_the_top_without_warm_up() -> None:
+    assert scheduled("linear", 4, 0.0)(0) == 1
+    assert [scheduled("linear", 4, 0.5)(step) for step in range(4)] == [1 / 3, 2 / 3, 1, 0.5]
+
+
+def test_fine_tune_halves_the_rate_once_and_goes_on_when_a_loss_was_nan_once() -> None:
+    calls = iter(range(10**6))
+
+    def loss(outputs: Tensor, batch: Any) -> Tensor:
+        value = nn.functional.cross_entropy(outputs, batch[1])
+        return value * float("nan") if next(calls) == 30 else value
+
+    model, record = tuned(loss=loss, epochs=4)
+    assert [epoch.epoch for epoch in record.history] == [0, 1, 2, 3, 4]
+    assert len(record.notes) == 1
+    assert "half the learning rate" in record.notes[0]
+    assert accuracy(model.eval()) > 0.6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "sgd", "lr": 0.1}, {"optimizer": "sgd", "lr": 0.1, "nesterov": True},
+        {"schedule": "linear"}, {"schedule": "constant"}, {"ema": 0.9}, {"label_smoothing": 0.1},
+        {"mixup": 0.2},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_fine_tune_learns_with_every_option_and_each_makes_a_difference(options: dict[str, Any]) -> None:
+    model, record = tuned(loss="label", epochs=5, **options)
+    assert accuracy(model.eval()) > 0.85
+    assert not states_equal(model, tuned(loss="label", epochs=5)[0])
+    assert {name: record.options[name] for name in options} == options
+
+
+def test_fine_tune_stops_when_patience_is_over() -> None:
+    figures = iter([0.1, 0.5, 0.4, 0.45, 0.9])
+    _, record = tuned(evaluate=lambda _: next(figures), epochs=9, patience=2)
+    assert [epoch.metric for epoch in record.history] == [0.1, 0.5, 0.4, 0.45]
+    assert "stopped after epoch 3" in record.notes[0]
+    assert "after epoch 1" in record.notes[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"keep": "last", "evaluate": accuracy}], ids=["no metric", "last"])
+def test_fine_tune_refuses_patience_without_a_metric(options: dict[str, Any]) -> None:
+    with pytest.raises(PenjingError, match="PJ313"):
+        tuned(patience=2, **options)
+
+
+def test_fine_tune_refuses_to_smooth_labels_that_only_the_users_loss_reads() -> None:
+    with pytest.raises(PenjingError, match="no labels to smooth"):
+        tuned(loss=lambda outputs, batch: outputs.sum(), label_smoothing=0.1)
+
+
+def test_fine_tune_judges_and_keeps_the_average_of_the_weights() -> None:
+    states: list[dict[str, Tensor]] = []
+
+    def evaluate(model: nn.Module) -> float:
+        states.append(deepcopy(model.state_dict()))
+        return float(len(states))
+
+    kept, _ = tuned(evaluate=evaluate, ema=0.9)
+    assert all(torch.equal(value, states[-1][name]) for name, value in kept.state_dict().items())
+    raw, _ = tuned()
+    assert not states_equal(kept, raw)
+
+
+@pytest.mark.parametrize(
+    ("loss", "code"),
+    [
+        (lambda outputs, batch: outputs, "PJ307"),
+        (lambda outputs, batch: 0.5, "PJ307"),
+        (lambda outputs, batch: outputs.detach().sum(), "PJ307"),
+    ],
+    ids=["vector", "float", "detached"],
+)
+def test_fine_tune_refuses_a_loss_that_is_no_scalar(loss: Any, code: str) -> None:
+    with pytest.raises(PenjingError, match=code):
+        tuned(loss=loss)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor, nn
 from penjing.errors import PenjingError
 from penjing.network import Call
 from penjing.network.batch import Batch
-from penjing.recover.losses import class_scores, label_loss, objective, teacher_loss
+from penjing.recover.losses import class_scores, label_loss, teacher_loss
+from penjing.recover.objective import Objective
 from tests.recover.models import classifier
 
 
@@ -84,10 +87,9 @@ def test_teacher_loss_refuses_outputs_of_other_shapes() -> None:
 def test_objective_mixes_label_and_teacher_by_share() -> None:
     teacher, model = classifier(0).eval(), classifier(1).eval()
     read = Batch.read(model, (torch.randn(8, 6), torch.arange(8) % 3))
-    outputs = read.run(model)
 
-    def value(goal: str, share: float = 0.3) -> float:
-        return objective(goal, None, teacher, temperature=2, share=share)(outputs, read).item()
+    def value(goal: Any, share: float = 0.3) -> float:
+        return Objective(goal, None, teacher, temperature=2, share=share)(model, read).item()
 
     assert value("label+teacher") == pytest.approx(0.7 * value("label") + 0.3 * value("teacher"), rel=1e-6)
 
@@ -103,7 +105,7 @@ def test_objective_hands_the_whole_batch_to_the_users_loss() -> None:
     given = (torch.randn(8, 6), torch.arange(8) % 3)
     read = Batch.read(model, given)
     for goal, default in (("label", own), (own, None)):
-        objective(goal, default, model, temperature=2, share=0.5)(read.run(model), read)
+        Objective(goal, default, model)(model, read)
     assert [type(entry) for entry in seen] == [tuple, tuple]
     assert torch.equal(seen[0][1], given[1])
 
@@ -119,3 +121,16 @@ def test_batch_of_a_model_with_two_inputs_is_inputs() -> None:
 def test_batch_refuses_what_forward_does_not_take() -> None:
     with pytest.raises(PenjingError, match="PJ310"):
         Batch.read(nn.Bilinear(3, 4, 2), torch.randn(5, 3))
+
+
+def test_label_loss_smooths_towards_all_classes_alike() -> None:
+    scores, targets = torch.randn(7, 4, dtype=torch.float64), torch.arange(7) % 4
+    aim = np.full((7, 4), 0.2 / 4)
+    aim[np.arange(7), targets.numpy()] += 0.8
+    expected = -(aim * np.log(softmax(scores.numpy()))).sum(1).mean()
+    assert label_loss(scores, batch(targets), 0.2).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_teacher_loss_refuses_another_number_of_classes() -> None:
+    with pytest.raises(PenjingError, match="PJ312"):
+        teacher_loss(torch.randn(6, 3).requires_grad_(), torch.randn(6, 4), torch.arange(6) % 3, 2.0)

@@ -1,34 +1,36 @@
-"""Fine-tuning: AdamW on a cosine schedule, against labels, the original, or both."""
+"""Fine-tuning: the options of a training against labels, the original, or both."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Sized
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from penjing.errors import PenjingError
-from penjing.network.batch import Batch, kept_modes
-from penjing.recover.losses import Goal, Objective, objective
-from penjing.recover.metric import measured
+from penjing.network.batch import kept_modes
+from penjing.recover.average import Average
+from penjing.recover.distances import FeatureLoss, kept_units
+from penjing.recover.features import chosen
+from penjing.recover.loader import epoch_seed, length
+from penjing.recover.losses import Goal
+from penjing.recover.objective import Objective
+from penjing.recover.optimizer import Optimizer, Schedule, optimizer_of, scheduled
 from penjing.recover.seeding import seeded
-from penjing.recover.step import Epoch, Loss, RecoveryRecord, Situation, Step
-
-State = dict[str, Tensor]
+from penjing.recover.step import Loss, RecoveryRecord, Situation, Step
+from penjing.recover.training import Training
 
 
 @dataclass(frozen=True)
 class FineTune(Step):
     """Trains the cut model.
 
-    AdamW without decay of scales and biases; the learning rate rises over the first twentieth of the steps
-    and then follows a cosine down to zero. Only parameters that ask for gradients are trained. The same
-    seed gives the same weights on one machine.
+    Only parameters that ask for gradients are trained. The same seed gives the same weights on one machine,
+    and so does a training that was interrupted and goes on from `situation.checkpoint`: bit for bit. (But for
+    workers of a `DataLoader` with `persistent_workers=True` that draw random numbers.) Random numbers of an
+    epoch follow from the seed and the epoch's number, those of a loader's own generator too.
 
     Attributes:
         epochs: passes over `train`, at least 1.
@@ -36,12 +38,29 @@ class FineTune(Step):
         lr: highest learning rate.
         loss: "label" (the job's `loss`, else cross-entropy), "teacher" (the original's outputs, no labels
             needed), "label+teacher", or a function (outputs, batch) -> scalar.
-        weight_decay: of matrices and kernels.
+        optimizer: "adamw" or "sgd".
+        momentum: of SGD.
+        nesterov: whether SGD's momentum looks ahead.
+        weight_decay: of matrices and kernels; scales and biases do not decay.
+        schedule: how the rate goes on after warm-up: "cosine" or "linear" to zero, or "constant".
+        warmup: share of the steps over which the rate rises, from 0 up to but not including 1.
+        ema: decay of a moving average of the weights, which is then what is evaluated and kept, such as
+            0.999; None for no average.
+        label_smoothing: of penjing's own cross-entropy; a loss of the user's own does its own smoothing.
+        mixup: alpha of the Beta distribution by which pairs of samples are blended; 0 for none. Inputs must
+            be real numbers.
         temperature: of class scores compared with the teacher's.
         teacher_share: of the teacher's loss in "label+teacher".
+        feature_weight: of the distance of inner features from the original's, which is added; 0 for none.
+        features: patterns of the names of modules whose outputs are compared; None for the blocks.
+        feature_loss: "similarity" between samples, "attention" to places: neither needs equal widths; or
+            "units", the kept units themselves, which needs the plan of the run.
+        attention_weight: of the distance of the last attention's map from the original's, which is added; 0
+            for none.
         clip: largest norm of a step's gradient; None for no bound.
         keep: "best" evaluates after every epoch and keeps the best state, the one before training included;
             "last" evaluates nothing. Without `evaluate` it is always the last.
+        patience: epochs without a better metric after which training stops; None to go through all.
         precision: "float32", or "bfloat16" for matrix products and convolutions (autocast): up to three times
             as quick on processors that have it. Weights are float32 in any case.
         seed: of shuffling, augmentation and dropout; None for the job's.
@@ -58,6 +77,19 @@ class FineTune(Step):
     keep: Literal["best", "last"] = "best"
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int | None = None
+    optimizer: Optimizer = "adamw"
+    momentum: float = 0.9
+    nesterov: bool = False
+    schedule: Schedule = "cosine"
+    warmup: float = 0.05
+    ema: float | None = None
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    feature_weight: float = 0.0
+    features: Sequence[str] | None = None
+    feature_loss: FeatureLoss = "similarity"
+    attention_weight: float = 0.0
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot be meant.
@@ -65,21 +97,7 @@ class FineTune(Step):
         Raises:
             PenjingError: PJ313, an option out of range.
         """
-        ranges = {
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "lr": (0 < self.lr < math.inf, "above 0"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
-            "temperature": (0 < self.temperature < math.inf, "above 0"),
-            "teacher_share": (0 <= self.teacher_share <= 1, "from 0 to 1"),
-            "clip": (self.clip is None or 0 < self.clip < math.inf, "above 0, or None"),
-            "precision": (self.precision in ("float32", "bfloat16"), '"float32" or "bfloat16"'),
-            "keep": (self.keep in ("best", "last"), '"best" or "last"'),
-            "loss": (
-                callable(self.loss) or self.loss in ("label", "teacher", "label+teacher"),
-                '"label", "teacher", "label+teacher" or a function (outputs, batch) -> scalar',
-            ),
-        }
-        for name, (sound, asked) in ranges.items():
+        for name, (sound, asked) in _ranges(self).items():
             if not sound:
                 raise PenjingError("PJ313", f"FineTune({name}={getattr(self, name)!r}): {name} is {asked}")
         if isinstance(self.train, Iterator):
@@ -91,44 +109,88 @@ class FineTune(Step):
             )
 
     def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
-        """Trains in place.
+        """Trains in place, on from where `situation.checkpoint` says that it was.
 
-        Where the loss turns NaN or infinite on the way, training stops, the best state so far is put back,
-        and a note says so.
+        Where the loss turns NaN or infinite on the way, training goes back to the end of the last epoch and
+        on with half the learning rate; where it does so again, it stops with the best state so far. Notes
+        say so. Where an error ends the training, the best state so far is put back, and what was written to
+        the checkpoint stays.
 
         Raises:
-            PenjingError: PJ310, a batch does not fit; PJ311, there are none; PJ312, no loss is known for
-                them; PJ314, the loss is not finite from the beginning, or no parameter asks for gradients;
-                PJ315, `evaluate` fails.
+            PenjingError: PJ307, the loss is no scalar; PJ310, a batch does not fit; PJ311, there are none;
+                PJ312, no loss is known for them; PJ313, an option does not suit the data or the job; PJ314,
+                the loss is not finite from the beginning, or no parameter asks for gradients; PJ315,
+                `evaluate` fails; PJ316, the loader does; PJ317, features or attention cannot be compared;
+                PJ318, the progress is of another training; PJ319, the data hold NaN.
         """
-        teacher = situation.original
-        target = objective(
-            self.loss, situation.loss, teacher, temperature=self.temperature, share=self.teacher_share
-        )
-        with kept_modes(model, teacher), seeded(situation.seed if self.seed is None else self.seed):
-            teacher.eval()
-            history, notes = _Training(self, model, target, situation).run()
-        options: dict[str, Any] = {
-            "epochs": self.epochs, "lr": self.lr, "weight_decay": self.weight_decay, "keep": self.keep,
-            "loss": self.loss if isinstance(self.loss, str) else "own", "temperature": self.temperature,
-            "teacher_share": self.teacher_share, "clip": self.clip, "precision": self.precision,
-            "seed": situation.seed if self.seed is None else self.seed,
-        }  # fmt: skip
+        seed = situation.seed if self.seed is None else self.seed
+        self._suits(situation)
+        options = self._options(seed)
+        with kept_modes(model, situation.original), seeded(epoch_seed(seed, 0)):
+            situation.original.eval()
+            batches = length(self.train)
+            factor = scheduled(self.schedule, batches * self.epochs, self.warmup)
+            progress = Training(
+                model=model,
+                objective=self._objective(situation),
+                optimizer=self._optimizer(model),
+                factor=lambda step: self.lr * factor(step),
+                train=self.train,
+                batches=batches,
+                epochs=self.epochs,
+                judge=situation.evaluate if self.keep == "best" else None,
+                average=None if self.ema is None else Average(model, self.ema),
+                patience=self.patience,
+                clip=self.clip,
+                narrow=self.precision == "bfloat16",
+                seed=seed,
+                options=options,
+                watch=situation.watch,
+                checkpoint=situation.checkpoint,
+            ).run()
         return RecoveryRecord(
             method="fine_tune",
             options=options,
-            seconds=history[-1].seconds,
-            history=tuple(history),
-            notes=tuple(notes),
+            seconds=progress.history[-1].seconds,
+            history=tuple(progress.history),
+            notes=tuple(progress.notes),
         )
 
+    def _suits(self, situation: Situation) -> None:
+        if self.patience is not None and (situation.evaluate is None or self.keep == "last"):
+            raise PenjingError(
+                "PJ313",
+                f"FineTune(patience={self.patience}) has nothing to wait for",
+                because="epochs are compared by `evaluate`, which is missing or not asked for",
+                tries=['give evaluate=, and keep="best"', "patience=None"],
+            )
+        if self.label_smoothing and self.loss != "teacher" and (callable(self.loss) or situation.loss):
+            raise PenjingError(
+                "PJ313",
+                f"FineTune(label_smoothing={self.label_smoothing:g}) has no labels to smooth",
+                because="the loss is your own function, which does its own smoothing",
+                tries=["F.cross_entropy(..., label_smoothing=...) in that function", "leave loss= out"],
+            )
 
-class _Training:
-    """One run of a `FineTune`."""
+    def _objective(self, situation: Situation) -> Objective:
+        names = chosen(situation.original, self.features) if self.feature_weight else []
+        by_units = self.feature_weight and self.feature_loss == "units"
+        return Objective(
+            goal=self.loss,
+            own=situation.loss,
+            teacher=situation.original,
+            temperature=self.temperature,
+            share=self.teacher_share,
+            smoothing=self.label_smoothing,
+            mixup=self.mixup,
+            feature_weight=self.feature_weight,
+            features=names,
+            feature_loss=self.feature_loss,
+            kept=kept_units(situation.net, situation.plan, names) if by_units else None,
+            attention_weight=self.attention_weight,
+        )
 
-    def __init__(self, step: FineTune, model: nn.Module, target: Objective, situation: Situation) -> None:
-        self._step, self._model, self._target, self._situation = step, model, target, situation
-        self._steps = _length(step.train) * step.epochs
+    def _optimizer(self, model: nn.Module) -> Any:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trained:
             raise PenjingError(
@@ -137,100 +199,51 @@ class _Training:
                 because="no parameter of the model asks for gradients",
                 tries=["model.requires_grad_(True) before the cut"],
             )
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": step.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self._trained = trained
-        self._optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=step.lr)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, warm_cosine(self._steps))
-        self._judge = situation.evaluate if step.keep == "best" else None
-        self._start = time.perf_counter()
+        return optimizer_of(
+            trained, self.optimizer, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum,
+            nesterov=self.nesterov,
+        )  # fmt: skip
 
-    def run(self) -> tuple[list[Epoch], list[str]]:
-        """Trains, and leaves the model at the state to keep."""
-        metric = measured(self._judge, self._model) if self._judge else None
-        history = [Epoch(epoch=0, loss=None, metric=metric, seconds=time.perf_counter() - self._start)]
-        best, best_state = history[0], _copy(self._model)
-        notes: list[str] = []
-        with self._situation.watch.track("fine-tune", self._steps) as advance:
-            for number in range(1, self._step.epochs + 1):
-                loss = self._pass(advance)
-                if not math.isfinite(loss):
-                    notes.append(self._diverged(number, best, loss))
-                    break
-                metric = measured(self._judge, self._model) if self._judge else None
-                seconds = time.perf_counter() - self._start
-                history.append(Epoch(epoch=number, loss=loss, metric=metric, seconds=seconds))
-                self._situation.watch.event("epoch", **history[-1].model_dump())
-                if metric is None or best.metric is None or metric > best.metric:
-                    best, best_state = history[-1], _copy(self._model)
-        self._model.load_state_dict(best_state)
-        if best.epoch != self._step.epochs and not notes:
-            notes.append(f"the weights kept are those after epoch {best.epoch}, the best by `evaluate`")
-        return history, notes
-
-    def _pass(self, advance: Callable[..., None]) -> float:
-        """Mean loss of one epoch; NaN or infinite if it stopped being a number."""
-        self._model.train()
-        total, count = 0.0, 0
-        for number, given in enumerate(self._step.train):
-            batch = Batch.read(self._model, given, number, narrow=self._step.precision == "bfloat16")
-            loss = self._target(batch.run(self._model), batch)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                return value
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(self._trained, self._step.clip or math.inf)
-            if not bool(norm.isfinite()):
-                return math.nan
-            self._optimizer.step()
-            self._schedule.step()
-            total, count = total + value, count + 1
-            advance(loss=total / count)
-        return total / count
-
-    def _diverged(self, epoch: int, best: Epoch, loss: float) -> str:
-        """What to tell of a training that went wrong; an error where it did so before any epoch was over."""
-        if best.epoch == 0:
-            raise PenjingError(
-                "PJ314",
-                f"the fine-tuning loss is {loss} in its first epoch",
-                because=f"lr={self._step.lr} is too high, or the training data or the loss hold NaN",
-                tries=[f"FineTune(lr={self._step.lr / 10:g})", "look for NaN in the training batches"],
-            )
-        return (
-            f"the loss became {loss} in epoch {epoch}: stopped, and the weights after epoch {best.epoch} kept"
-        )
+    def _options(self, seed: int) -> dict[str, Any]:
+        """All but the data, as plain values."""
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "train"}
+        given["loss"] = self.loss if isinstance(self.loss, str) else "own"
+        given["features"] = None if self.features is None else list(self.features)
+        return {**given, "seed": seed}
 
 
-def warm_cosine(steps: int) -> Callable[[int], float]:
-    """Factor of the learning rate at each step: up over the first twentieth, then half a cosine to zero."""
-    warm = max(1, steps // 20)
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / (warm + 1)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
-
-    return factor
-
-
-def _length(train: Iterable[Any]) -> int:
-    """How many batches a pass has; counted once where the data cannot say.
-
-    Raises:
-        PenjingError: PJ311, none.
-    """
-    try:
-        count = len(train) if isinstance(train, Sized) else sum(1 for _ in train)
-    except TypeError:  # a DataLoader over an IterableDataset is Sized, and has no length
-        count = sum(1 for _ in train)
-    if not count:
-        raise PenjingError("PJ311", "there is nothing to train on: `train` gives no batches")
-    return count
-
-
-def _copy(model: nn.Module) -> State:
-    return deepcopy(model.state_dict())
+def _ranges(step: FineTune) -> dict[str, tuple[bool, str]]:
+    """Option -> whether it is sound, and what is asked of it."""
+    return {
+        "epochs": (step.epochs >= 1, "at least 1"),
+        "lr": (0 < step.lr < math.inf, "above 0"),
+        "weight_decay": (0 <= step.weight_decay < math.inf, "0 or more"),
+        "temperature": (0 < step.temperature < math.inf, "above 0"),
+        "teacher_share": (0 <= step.teacher_share <= 1, "from 0 to 1"),
+        "clip": (step.clip is None or 0 < step.clip < math.inf, "above 0, or None"),
+        "precision": (step.precision in ("float32", "bfloat16"), '"float32" or "bfloat16"'),
+        "keep": (step.keep in ("best", "last"), '"best" or "last"'),
+        "loss": (
+            callable(step.loss) or step.loss in ("label", "teacher", "label+teacher"),
+            '"label", "teacher", "label+teacher" or a function (outputs, batch) -> scalar',
+        ),
+        "optimizer": (step.optimizer in ("adamw", "sgd"), '"adamw" or "sgd"'),
+        "momentum": (0 <= step.momentum < 1, "from 0 up to, but not including, 1"),
+        "nesterov": (not step.nesterov or step.momentum > 0, "for a momentum above 0"),
+        "schedule": (
+            step.schedule in ("cosine", "linear", "constant"),
+            '"cosine", "linear" or "constant"',
+        ),
+        "warmup": (0 <= step.warmup < 1, "a share of the steps, from 0 up to, but not including, 1"),
+        "ema": (step.ema is None or 0 < step.ema < 1, "between 0 and 1, such as 0.999, or None"),
+        "label_smoothing": (0 <= step.label_smoothing < 1, "from 0 up to, but not including, 1"),
+        "mixup": (0 <= step.mixup < math.inf, "0 or more"),
+        "feature_weight": (0 <= step.feature_weight < math.inf, "0 or more"),
+        "features": (not isinstance(step.features, str), "a list of patterns, or None"),
+        "feature_loss": (
+            step.feature_loss in ("similarity", "attention", "units"),
+            '"similarity", "attention" or "units"',
+        ),
+        "attention_weight": (0 <= step.attention_weight < math.inf, "0 or more"),
+        "patience": (step.patience is None or step.patience >= 1, "at least 1, or None"),
+    }

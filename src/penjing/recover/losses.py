@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from penjing.errors import PenjingError
 from penjing.network.batch import Batch
 from penjing.network.outputs import flatten
-from penjing.recover.step import Loss
 
 Goal = Literal["label", "teacher", "label+teacher"]
 
-Objective = Callable[[Any, Batch], Tensor]
-"""(outputs of the model, batch) -> scalar."""
 
-
-def label_loss(outputs: Any, batch: Batch) -> Tensor:
+def label_loss(outputs: Any, batch: Batch, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of class scores against integer targets.
+
+    `smoothing` of a target's probability is spread evenly over all classes: Szegedy et al. 2015,
+    arXiv:1512.00567, section 7.
 
     Raises:
         PenjingError: PJ312, the batch has no integer targets, or no output has the shape of their scores.
@@ -34,7 +32,7 @@ def label_loss(outputs: Any, batch: Batch) -> Tensor:
             because="there are no integer targets with an output of one score per class",
             tries=["give loss=, a function (outputs, batch) -> scalar", 'or FineTune(..., loss="teacher")'],
         )
-    return F.cross_entropy(scores, batch.targets.flatten())
+    return F.cross_entropy(scores, batch.targets.flatten(), label_smoothing=smoothing)
 
 
 def class_scores(outputs: Any, targets: Any) -> Tensor | None:
@@ -44,7 +42,7 @@ def class_scores(outputs: Any, targets: Any) -> Tensor | None:
     """
     if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.dtype == torch.bool:
         return None
-    for leaf in _real_leaves(outputs):
+    for leaf in real_leaves(outputs):
         if leaf.ndim != targets.ndim + 1:
             continue
         if leaf.shape[:-1] == targets.shape:
@@ -67,11 +65,11 @@ def teacher_loss(outputs: Any, taught: Any, targets: Any, temperature: float) ->
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 2.
     """
     scores, aims = class_scores(outputs, targets), class_scores(taught, targets)
-    if scores is not None and aims is not None:
+    if scores is not None and aims is not None and scores.shape == aims.shape:
         logs = F.log_softmax(scores / temperature, -1)
         aim = F.log_softmax(aims / temperature, -1)
         return F.kl_div(logs, aim, reduction="batchmean", log_target=True) * temperature**2
-    mine, theirs = _real_leaves(outputs), _real_leaves(taught)
+    mine, theirs = real_leaves(outputs), real_leaves(taught)
     pairs = [(a, b) for a, b in zip(mine, theirs, strict=False) if a.shape == b.shape and a.requires_grad]
     if len(mine) != len(theirs) or not pairs:
         raise PenjingError(
@@ -85,35 +83,7 @@ def teacher_loss(outputs: Any, taught: Any, targets: Any, temperature: float) ->
     return torch.stack(apart).mean()
 
 
-def objective(
-    goal: Goal | Loss, own: Loss | None, teacher: nn.Module, *, temperature: float, share: float
-) -> Objective:
-    """The function that fine-tuning minimises.
-
-    Args:
-        goal: what to follow, or a loss of the user's own.
-        own: the loss given to the job; it stands for "label" where there is one.
-        teacher: the original, in eval mode.
-        temperature: of the teacher's class scores.
-        share: of the teacher's loss in "label+teacher".
-    """
-
-    def label(outputs: Any, batch: Batch) -> Tensor:
-        return own(outputs, batch.given) if own else label_loss(outputs, batch)
-
-    def taught(outputs: Any, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            aims = batch.run(teacher)
-        return teacher_loss(outputs, aims, batch.targets, temperature)
-
-    def both(outputs: Any, batch: Batch) -> Tensor:
-        return (1 - share) * label(outputs, batch) + share * taught(outputs, batch)
-
-    if callable(goal):
-        return lambda outputs, batch: goal(outputs, batch.given)
-    return {"label": label, "teacher": taught, "label+teacher": both}[goal]
-
-
-def _real_leaves(outputs: Any) -> list[Tensor]:
+def real_leaves(outputs: Any) -> list[Tensor]:
+    """The floating-point tensors among `outputs`, in order."""
     leaves, _ = flatten(outputs)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -1,0 +1,111 @@
+"""What fine-tuning minimises on a batch, put together from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from penjing.errors import PenjingError
+from penjing.network.batch import Batch
+from penjing.recover.attention import Attention, attention_loss
+from penjing.recover.distances import FeatureLoss, Kept, feature_loss
+from penjing.recover.features import Features, caught
+from penjing.recover.losses import Goal, label_loss, teacher_loss
+from penjing.recover.mixing import mixed
+from penjing.recover.step import Loss
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss of a model on a batch.
+
+    Attributes:
+        goal: what outputs are to follow, or a loss of the user's own.
+        own: the loss given to the job; it stands for "label" where there is one.
+        teacher: the original, in eval mode.
+        temperature: of the teacher's class scores.
+        share: of the teacher's loss in "label+teacher".
+        smoothing: of labels.
+        mixup: alpha of mixup; 0 for none.
+        feature_weight: of the features' distance, which is added; 0 for none.
+        features: names of the modules whose outputs are compared.
+        feature_loss: how.
+        kept: module -> which units of its output were kept, for "units".
+        attention_weight: of the attention maps' distance, which is added; 0 for none.
+    """
+
+    goal: Goal | Loss
+    own: Loss | None
+    teacher: nn.Module
+    temperature: float = 2.0
+    share: float = 0.5
+    smoothing: float = 0.0
+    mixup: float = 0.0
+    feature_weight: float = 0.0
+    features: Sequence[str] = ()
+    feature_loss: FeatureLoss = "similarity"
+    kept: dict[str, Kept] | None = None
+    attention_weight: float = 0.0
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The scalar to minimise.
+
+        Raises:
+            PenjingError: PJ307, the loss is no scalar that depends on the weights; PJ310, the batch does not
+                fit; PJ312 or PJ317, nothing can be compared; PJ313, the batch cannot be mixed.
+        """
+        parts = mixed(model, batch, self.mixup) if self.mixup else [(1.0, batch)]
+        batch = parts[0][1]
+        outputs, features, maps = self._run(model, batch)
+        distils = bool(self.feature_weight or self.attention_weight)
+        taught, known, seen = None, Features(), list[Tensor]()
+        if distils or self.goal in ("teacher", "label+teacher"):
+            with torch.no_grad():
+                taught, known, seen = self._run(self.teacher, batch)
+        total = sum(part * self.on_outputs(outputs, taught, each) for part, each in parts)
+        assert isinstance(total, Tensor)
+        if self.feature_weight:
+            distance = feature_loss(features, known, self.feature_loss, self.kept or {})
+            total = total + self.feature_weight * distance
+        if self.attention_weight:
+            total = total + self.attention_weight * attention_loss(maps, seen)
+        return total
+
+    def on_outputs(self, outputs: Any, taught: Any, batch: Batch) -> Tensor:
+        """The part that is read off the outputs of the model and of the original."""
+        if callable(self.goal):
+            return _scalar(self.goal(outputs, batch.given), batch)
+        total = torch.zeros(())
+        if self.goal in ("label", "label+teacher"):
+            own = self.own(outputs, batch.given) if self.own else None
+            label = _scalar(own, batch) if self.own else label_loss(outputs, batch, self.smoothing)
+            if self.goal == "label":
+                return label
+            total = (1 - self.share) * label
+        distance = teacher_loss(outputs, taught, batch.targets, self.temperature)
+        return distance if self.goal == "teacher" else total + self.share * distance
+
+    def _run(self, model: nn.Module, batch: Batch) -> tuple[Any, Features, list[Tensor]]:
+        """Outputs, features and attention maps."""
+        with ExitStack() as stack:
+            features = stack.enter_context(caught(model, self.features)) if self.feature_weight else {}
+            maps = stack.enter_context(Attention()).maps if self.attention_weight else []
+            return batch.run(model), features, maps
+
+
+def _scalar(loss: object, batch: Batch) -> Tensor:
+    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.requires_grad:
+        return loss.reshape(())
+    shown = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{type(loss).__name__}"
+    detached = isinstance(loss, Tensor) and loss.numel() == 1
+    raise PenjingError(
+        "PJ307",
+        f"the loss of batch {batch.number} is no scalar that depends on the weights",
+        because=f"it is {shown}" + (" without a gradient" if detached else ""),
+        tries=["return one number computed from the outputs, not detached"],
+    )
