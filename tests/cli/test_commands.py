@@ -46,7 +46,17 @@ def record(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 
 def test_commands_are_those_of_the_design() -> None:
-    assert set(COMMANDS) == {"inspect", "devices", "criteria", "profile", "prune", "export", "report", "demo"}
+    assert set(COMMANDS) == {
+        "inspect",
+        "devices",
+        "criteria",
+        "profile",
+        "prune",
+        "resume",
+        "export",
+        "report",
+        "demo",
+    }
 
 
 @pytest.mark.parametrize("command", [[], *[[name] for name in COMMANDS]], ids=str)

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from penjing.run.recipe import to_toml
+import penjing as pj
+from penjing import recover
+from penjing.recover import Step
+from penjing.run.job import Job
+from penjing.run.recipe import METHODS, read_recipe, recipe_of, to_toml
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 PLAIN = st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), TEXT)
@@ -26,3 +35,76 @@ def test_recipe_is_readable() -> None:
     assert to_toml(values) == (
         'model = "task.py:task"\nbudget = ["latency=0.5x"]\nseed = 0\n\n[recover]\nepochs = 3\nlr = 0.001\n'
     )
+
+
+def job(*steps: Step, **options: Any) -> Job:
+    """A job whose recipe is looked at; its model does not matter."""
+    given: dict[str, Any] = {
+        "model": nn.Linear(2, 2), "example_inputs": torch.zeros(1, 2), "budget": pj.Budget.parse("macs=0.5x"),
+        "device": pj.devices.get("macs"), "criterion": pj.criteria.Magnitude(), "aggregate": "max",
+        "normalise": "none", "why": "", "data": None, "loss": None, "evaluate": None, "recover": steps,
+        "keep": ["a*"], "only": None, "exact": {"b": 0.25, "c": 3, "d": 1.0}, "seed": 7,
+        "source": "a.py:task",
+    }  # fmt: skip
+    return Job(**{**given, **options})
+
+
+TRAIN = [(torch.zeros(2, 2), torch.zeros(2, dtype=torch.long))]
+
+
+def test_a_job_that_is_built_from_its_recipe_has_the_same_recipe(tmp_path: Path) -> None:
+    steps = [pj.BatchNorm(), pj.FineTune(epochs=3, train=TRAIN, clip=None, features=["a", "b"], seed=4)]
+    given = job(*steps)
+    (tmp_path / "recipe.toml").write_text(recipe_of(given))
+    read = read_recipe(tmp_path / "recipe.toml")
+    assert read.steps(TRAIN) == steps
+    assert (read.model, read.budget, read.seed, read.keep) == ("a.py:task", "macs=0.5x", 7, ("a*",))
+    assert (read.aggregate, read.normalise, read.only) == ("max", "none", None)
+    assert {name: (type(kept), kept) for name, kept in read.exact.items()} == {
+        "b": (float, 0.25), "c": (int, 3), "d": (float, 1.0),
+    }  # fmt: skip
+    assert recipe_of(job(*read.steps(TRAIN))) == recipe_of(given)
+
+
+def test_every_public_step_can_stand_in_a_recipe() -> None:
+    steps = {name for name, kind in vars(recover).items() if isinstance(kind, type) and name in METHODS}
+    assert {"BatchNorm", "FineTune"} <= steps == set(METHODS)
+    assert all(is_dataclass(kind) for kind in METHODS.values())
+
+
+def test_a_step_of_the_users_own_stands_in_the_recipe_by_its_name(tmp_path: Path) -> None:
+    class Own(Step):
+        def apply(self, model: nn.Module, situation: Any) -> Any: ...
+
+    tuned = pj.FineTune(epochs=1, train=TRAIN, loss=nn.functional.mse_loss)
+    (tmp_path / "recipe.toml").write_text(recipe_of(job(Own(), tuned)))
+    read = read_recipe(tmp_path / "recipe.toml")
+    assert [step["method"] for step in read.recover] == ["Own", "FineTune"]
+    assert read.recover[1]["loss"] == "mse_loss"
+    with pytest.raises(pj.PenjingError, match=r"PJ606.*Own"):
+        read.steps(TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "says"),
+    [
+        ("model =", "PJ606", "no recipe"),
+        ('model = "a.py:task"\n', "PJ606", "budget"),
+        ('model = "a"\nbudget = "macs=1x"\nodd = 1\n', "PJ606", "odd"),
+        ('model = "a"\nbudget = "macs=1x"\nrecover = [{ method = "FineTune", odd = 1 }]\n', "PJ606", "odd"),
+        ('model = "a"\nbudget = "macs=1x"\nrecover = [{ method = "FineTune" }]\n', "PJ606", "epochs"),
+        ('model = "a"\nbudget = "macs=1x"\nrecover = [{ method = "Nothing" }]\n', "PJ606", "BatchNorm"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_is_refused(tmp_path: Path, content: str, code: str, says: str) -> None:
+    (tmp_path / "recipe.toml").write_text(content)
+    with pytest.raises(pj.PenjingError) as caught:
+        read_recipe(tmp_path / "recipe.toml").steps(TRAIN)
+    assert caught.value.code == code
+    assert says in str(caught.value)
+
+
+def test_a_recipe_that_trains_needs_data(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(recipe_of(job(pj.FineTune(epochs=1, train=TRAIN))))
+    with pytest.raises(pj.PenjingError, match="PJ311"):
+        read_recipe(tmp_path / "recipe.toml").steps(None)

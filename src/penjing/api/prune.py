@@ -42,11 +42,13 @@ class Result:
         """Writes the run directory: all of it, or nothing.
 
         Args:
-            directory: does not exist yet, or is empty.
+            directory: does not exist yet, or is empty; or the one that `prune` was given.
 
         Raises:
             PenjingError: PJ601, it is not empty; PJ602, it cannot be written.
         """
+        if Path(directory).resolve() == self._outcome.folder.resolve():
+            return Path(directory)
         return publish(self._outcome.folder, directory)
 
 
@@ -69,6 +71,7 @@ def prune(
     seed: int = 0,
     threads: int = 1,
     source: str = "",
+    directory: Path | str | None = None,
 ) -> Result:
     """Makes a network smaller until it is measured to fit a budget.
 
@@ -94,12 +97,17 @@ def prune(
         seed: of everything random.
         threads: of the device, where it is given by name.
         source: where the model comes from, for the run's recipe.
+        directory: of the run: everything is written there as it goes. Where the same job was begun there and
+            stopped, by whatever, it goes on; where it is finished, its result is read back. None for a
+            temporary folder that goes with the result.
 
     Returns:
         The smaller network. Where the budget is met already, it is the same network: nothing is changed.
 
     Raises:
-        PenjingError: whatever stands in the way; nothing is written, and the model is as it was.
+        PenjingError: whatever stands in the way; the model is as it was. Without `directory` nothing is left
+            behind.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; likewise.
     """
     if not isinstance(model, nn.Module):
         raise refused_source(model)
@@ -135,7 +143,8 @@ def prune(
             exact=dict(exact or {}),
             seed=seed,
             source=source or type(model).__name__,
-        )
+        ),
+        None if directory is None else Path(directory),
     )
     return Result(outcome.model, outcome.plan, outcome.report, outcome.proof, outcome)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from importlib import metadata
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -20,6 +21,7 @@ from penjing.cli.output import print_record
 from penjing.cli.profile import profile
 from penjing.cli.prune import demo, prune
 from penjing.cli.report import report
+from penjing.cli.resume import resume
 from penjing.errors import PenjingError
 
 WRONG: Final = 2
@@ -35,6 +37,7 @@ COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "criteria": criteria,
         "profile": profile,
         "prune": prune,
+        "resume": resume,
         "export": export,
         "report": report,
         "demo": demo,
@@ -53,8 +56,21 @@ def build() -> typer.Typer:
     )
     app.callback()(_program)
     for name, command in COMMANDS.items():
-        app.command(name)(command)
+        app.command(name)(_stoppable(command))
     return app
+
+
+def _stoppable(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command; where it is stopped, what is to be said of it is not lost on the way."""
+
+    @wraps(command)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt as stop:
+            raise typer.Abort from stop
+
+    return called
 
 
 def _version(asked: bool) -> None:
@@ -89,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _REFUSED as error:
         error.show()
         return int(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        Console(stderr=True).print("stopped")
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        Console(stderr=True).print(Text(str(stop.__cause__ or stop) or "stopped"), soft_wrap=True)
         return STOPPED
     except BrokenPipeError:
         # Whoever read the output has gone; nothing is to be said, not even by the interpreter at its end.

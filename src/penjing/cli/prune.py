@@ -18,12 +18,17 @@ from penjing.errors import PenjingError
 from penjing.plan import Budget
 from penjing.recover import BatchNorm, FineTune, Step
 from penjing.report import draw as drawn
-from penjing.run import check_target
+from penjing.run import check_target, is_finished, is_unfinished
 
 DEMO_BUDGET = "latency=0.5x"
+DEMO = "penjing demo"
+"""What a recipe names in the place of a file where the model comes with the package."""
 
 Output = Annotated[
-    Path, typer.Option("-o", "--output", help="The run's directory: new, or empty.", show_default=False)
+    Path,
+    typer.Option(
+        "-o", "--output", help="The run's directory: new, empty, or that of the same run.", show_default=False
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
@@ -64,7 +69,7 @@ def prune(
     json: Json = False,
 ) -> None:
     """Make a model smaller until it is measured to fit the budget, and write what is to be shipped."""
-    check_target(output)
+    check_place(output)
     bounds = Budget.parse(",".join(budget))
     shares = _exact(exact or [])
     task = api.load_task(model)
@@ -87,8 +92,9 @@ def prune(
         seed=seed,
         threads=threads,
         source=model,
+        directory=output,
     )
-    _finish(result, output, json)
+    finish(result, output, json)
 
 
 def demo(
@@ -98,7 +104,7 @@ def demo(
     json: Json = False,
 ) -> None:
     """Prune the network that comes with penjing to half its latency; show before and after."""
-    check_target(output)
+    check_place(output)
     task = demo_task()
     result = api.prune(
         task.model,
@@ -110,17 +116,28 @@ def demo(
         evaluate=task.evaluate,
         recover=demo_recovery(task),
         seed=seed,
-        source="penjing demo",
+        source=DEMO,
+        directory=output,
     )
-    _finish(result, output, json)
+    finish(result, output, json)
 
 
-def _finish(result: api.Result, output: Path, json: bool) -> None:
-    written = result.save(output)
+def check_place(output: Path) -> None:
+    """Makes sure, before any work, that a run can be written there, or go on.
+
+    Raises:
+        PenjingError: PJ601, PJ602, as `check_target`.
+    """
+    if not (is_unfinished(output) or is_finished(output)):
+        check_target(output)
+
+
+def finish(result: api.Result, output: Path, json: bool) -> None:
+    """Prints the report of a run, and where it stands."""
     if json:
         print_record(result.report.model_dump(mode="json", by_alias=True))
     else:
-        draw(drawn(result.report, axes=False), f"\nwritten to {written}")
+        draw(drawn(result.report, axes=False), f"\nwritten to {output}")
 
 
 def _recovery(task: api.Task, calibrated: bool, epochs: int | None, lr: float, loss: str) -> list[Step]:

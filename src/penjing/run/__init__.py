@@ -1,6 +1,7 @@
 """The loop: run directories, measure and adjust, save and load."""
 
-from penjing.run.directory import check_target, publish
+from penjing.run.beginning import begun
+from penjing.run.directory import check_target, is_finished, is_unfinished, publish
 from penjing.run.job import Job, Outcome
 from penjing.run.load import FORMS, export_from, load, read_report
 from penjing.run.loop import run
@@ -10,8 +11,11 @@ __all__ = [
     "FORMS",
     "Job",
     "Outcome",
+    "begun",
     "check_target",
     "export_from",
+    "is_finished",
+    "is_unfinished",
     "load",
     "profile",
     "publish",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from penjing.errors import PenjingError
+from penjing.run.sealed import file_hash, manifest_of
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
@@ -36,11 +37,11 @@ def check_target(directory: Path | str) -> Path:
                 because="a run is never written over what is there",
                 tries=["name a folder that does not exist yet", f"remove `{target}` first"],
             )
-        above = _standing(target)
+        above = standing(target)
         # Permission bits do not tell it all (read-only mounts, full disks, the superuser): a folder does.
         Path(tempfile.mkdtemp(prefix=".penjing-", dir=above)).rmdir()
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise unwritable(target, error) from error
     return target
 
 
@@ -55,11 +56,11 @@ def publish(staged: Path, directory: Path | str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        shutil.copytree(staged, partial, dirs_exist_ok=True)
-        partial.chmod(0o777 & ~_umask())
+        shutil.copytree(staged, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))
+        open_permissions(partial)
         os.replace(partial, target)
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise unwritable(target, error) from error
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
@@ -79,8 +80,8 @@ def staging() -> Path:
 
 
 @contextmanager
-def with_room() -> Iterator[None]:
-    """For work that writes temporary files.
+def room(directory: Path | None = None) -> Iterator[None]:
+    """For work that writes to `directory`, or temporary files.
 
     Raises:
         PenjingError: PJ602, the disk has no room for them.
@@ -90,16 +91,35 @@ def with_room() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise  # the user's own code reads files, too
-        raise _no_room(error) from error
+        raise (_no_room(error) if directory is None else unwritable(directory, error)) from error
+
+
+def is_unfinished(directory: Path | str) -> bool:
+    """Whether a run was begun there and has not come to its end."""
+    found = Path(directory)
+    return (found / "steps").is_dir() and not is_finished(found)
+
+
+def is_finished(directory: Path | str) -> bool:
+    """Whether a run came to its end there."""
+    return manifest_of(Path(directory)) is not None
 
 
 def opened(directory: Path | str, *needed: str) -> Path:
     """The directory of a finished run.
 
     Raises:
-        PenjingError: PJ603, it is none, or lacks one of the files `needed`.
+        PenjingError: PJ603, it is none, or lacks one of the files `needed`; PJ606, one of them was
+            changed; PJ608, the run is not finished.
     """
     found = Path(directory)
+    if is_unfinished(found):
+        raise PenjingError(
+            "PJ608",
+            f"the run in `{found}` is not finished",
+            because="it was stopped on the way, or is still going on",
+            tries=[f"penjing resume {found}"],
+        )
     missing = [name for name in needed if not (found / name).is_file()]
     if missing:
         because = f"it holds no {missing[0]}" if found.is_dir() else "there is no such folder"
@@ -109,11 +129,23 @@ def opened(directory: Path | str, *needed: str) -> Path:
             because=because,
             tries=["name a folder that `penjing prune -o` wrote"],
         )
+    hashes = (manifest_of(found) or {"files": {}})["files"]
+    for name in needed:
+        if name in hashes and file_hash(found / name) != hashes[name]:
+            raise PenjingError(
+                "PJ606",
+                f"`{found / name}` is damaged",
+                because="it is not what the run wrote: its hash is not that in manifest.json",
+            )
     return found
 
 
-def _standing(target: Path) -> Path:
-    """The nearest folder at or above `target` that exists."""
+def standing(target: Path) -> Path:
+    """The nearest folder at or above `target` that exists.
+
+    Raises:
+        OSError: it is a file.
+    """
     absolute = target.absolute()
     found = next(path for path in (absolute, *absolute.parents) if path.exists())
     if not found.is_dir():
@@ -121,10 +153,11 @@ def _standing(target: Path) -> Path:
     return found
 
 
-def _umask() -> int:
+def open_permissions(folder: Path) -> None:
+    """Those of any new folder: temporary ones are for their owner alone."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    folder.chmod(0o777 & ~mask)
 
 
 def _no_room(error: OSError) -> PenjingError:
@@ -136,7 +169,8 @@ def _no_room(error: OSError) -> PenjingError:
     )
 
 
-def _unwritable(target: Path, error: OSError) -> PenjingError:
+def unwritable(target: Path, error: OSError) -> PenjingError:
+    """That a run cannot be written to `target`."""
     return PenjingError(
         "PJ602",
         f"`{target}` cannot be written",

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from penjing.devices.size import weights_beside
 from penjing.report import Report
+from penjing.run.events import EVENTS
 from penjing.run.files import write_model
-from penjing.run.journal import Journal
-from penjing.run.progress import Log
 from penjing.run.result import Ingredients, report_of
 from penjing.run.sealed import file_hash, synchronise, take, write_manifest
+from penjing.run.session import Session
 
-EVENTS: Final = "events.jsonl"
 
-
-def finish(made: Ingredients, journal: Journal, log: Log) -> Report:
+def finish(made: Ingredients, session: Session) -> Report:
     """Writes the files of a finished run, its manifest, and removes what it was worked out from.
 
     They are prepared beside, and put in their places one by one: a stop in the middle leaves a run without a
@@ -26,6 +23,7 @@ def finish(made: Ingredients, journal: Journal, log: Log) -> Report:
         PenjingError: as `write_model`.
         OSError: there is no room, for instance.
     """
+    journal, log = session.journal, session.log
     draft = journal.work / "result"
     draft.mkdir()
     notes = write_model(made.job, made.bench.net, made.found, draft)
@@ -44,6 +42,6 @@ def finish(made: Ingredients, journal: Journal, log: Log) -> Report:
     if journal.durable:
         synchronise(journal.folder / EVENTS)
     files = {name: file_hash(journal.folder / name) for name in sorted({*names, EVENTS})}
-    write_manifest(journal.folder, files, durable=journal.durable)
+    write_manifest(journal.folder, files, durable=journal.durable, job=session.identity)
     journal.close()
     return report

@@ -19,7 +19,7 @@ from penjing.run.sealed import file_hash, read_manifest, seal
 STEPS: Final = "steps"
 CHECKPOINTS: Final = "checkpoints"
 WORK: Final = "work"
-_RECORD: Final = "record.json"
+RECORD: Final = "record.json"
 _FOLDER: Final = re.compile(r"(\d{3,})-(.+)")
 
 
@@ -109,7 +109,7 @@ class Journal:
                 record = dict(compute(draft))
             target = self.folder / STEPS / f"{len(self._steps):03d}-{name}"  # other steps may be done inside
             whole = {"name": name, "given": wanted, "seconds": self._log.seconds, "record": record}
-            (draft / _RECORD).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+            (draft / RECORD).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
             self._last = seal(draft, target, durable=self.durable, after=self._last)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -154,5 +154,5 @@ class Journal:
 
     @staticmethod
     def _whole(path: Path) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((path / _RECORD).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((path / RECORD).read_text(encoding="utf-8"))
         return found

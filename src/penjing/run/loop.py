@@ -18,13 +18,15 @@ from penjing.plan import Plan, Wishes, check_wishes
 from penjing.recover import RecoveryRecord, Situation, Step
 from penjing.run.adjust import Amounts
 from penjing.run.bench import Bench, Pair
-from penjing.run.directory import staging, with_room
 from penjing.run.finish import finish
 from penjing.run.job import Job, Outcome
 from penjing.run.journal import Journal
 from penjing.run.progress import Log
+from penjing.run.reopen import reopened
 from penjing.run.result import Ingredients, Metrics
+from penjing.run.sealed import manifest_of
 from penjing.run.search import Found, Search
+from penjing.run.session import Session, lasting, temporary
 from penjing.run.state import load_state, save_state, write_tensors
 from penjing.surgery import cut
 
@@ -35,25 +37,31 @@ TURNS = (1.0, 0.97, 0.94)
 """Shares of the latency's limit to plan for, the next where a finished network turned out to be outside."""
 
 
-def run(job: Job) -> Outcome:
-    """Does a job from beginning to end; what it writes lies in a folder that goes when the outcome does.
+def run(job: Job, directory: Path | None = None) -> Outcome:
+    """Does a job from beginning to end.
+
+    Args:
+        job: what is asked.
+        directory: where it is worked on and its result stands: where the same job was begun there, it goes
+            on. None for a temporary folder that goes when the outcome does.
 
     Raises:
-        PenjingError: whatever stands in the way, such as PJ602, no room on the disk; nothing is left behind.
+        PenjingError: whatever stands in the way. Without a directory, nothing is left behind.
+        KeyboardInterrupt: it was stopped; likewise.
     """
-    folder = staging()
-    try:
-        with with_room(), (folder / "events.jsonl").open("w", encoding="utf-8") as events:
-            log = Log(events)
-            outcome = _run(job, log, Journal(folder, log, seed=job.seed, durable=False))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    weakref.finalize(outcome, shutil.rmtree, folder, ignore_errors=True)
-    return outcome
+    if directory is None:
+        with temporary(job) as session:
+            outcome = _run(session)
+        weakref.finalize(outcome, shutil.rmtree, outcome.folder, ignore_errors=True)
+        return outcome
+    if manifest_of(directory) is not None:
+        return reopened(job, directory)
+    with lasting(job, directory) as session:
+        return _run(session)
 
 
-def _run(job: Job, log: Log, journal: Journal) -> Outcome:
+def _run(session: Session) -> Outcome:
+    job, journal, log = session.job, session.journal, session.log
     with log.stage("trace", "tracing"):
         net = trace(job.model, job.example_inputs)
         check_wishes(net, Wishes(job.keep, job.only, job.exact, job.budget.share))
@@ -82,7 +90,7 @@ def _run(job: Job, log: Log, journal: Journal) -> Outcome:
             raise _too_noisy(job, pair)
     metrics = _metrics(job, bench, found, artifact, log, journal) if job.evaluate else None
     made = Ingredients(job, bench, found, recovered, artifact, pair, metrics)
-    report = finish(made, journal, log)
+    report = finish(made, session)
     return Outcome(found.cut.model, found.plan, report, found.cut.proof, journal.folder)
 
 

@@ -13,7 +13,7 @@ from penjing.devices import Cpu, Device
 from penjing.network import Network, trace
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
-from penjing.run.directory import with_room
+from penjing.run.directory import room
 from penjing.run.journal import Journal
 from penjing.run.progress import Log
 
@@ -36,7 +36,7 @@ def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int 
         PenjingError: the model cannot be traced or exported; PJ602, there is no room for its export.
     """
     log = Log(StringIO())
-    with with_room(), tempfile.TemporaryDirectory(prefix="penjing-") as folder:
+    with room(), tempfile.TemporaryDirectory(prefix="penjing-") as folder:
         with log.stage("trace", "tracing"):
             net = trace(model, example_inputs)
         with log.stage("measure", "measuring"):

@@ -3,14 +3,95 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any, Final
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, cast
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from penjing import recover
+from penjing.criteria import Aggregate, Normalise
+from penjing.errors import PenjingError
 from penjing.recover import Step
 from penjing.run.job import Job
 
-_DATA: Final = ("train", "batches")
+
+def _is_step(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, Step) and found is not Step
+
+
+DATA: Final = ("train", "batches")
+"""Fields of recovery steps that hold data: named by the task that they come from, not written down."""
+
+METHODS: Mapping[str, type[Step]] = MappingProxyType(
+    {name: vars(recover)[name] for name in recover.__all__ if _is_step(vars(recover)[name])}
+)
+"""Every step of recovery that penjing makes public, by the name that a recipe gives it."""
+
+_NOTHING: Final = "none"
+"""Stands for None in a step, where something else is usual: TOML has no word for it."""
+
+
+class Recipe(BaseModel):
+    """What a job is asked to do, as it is written down.
+
+    Attributes:
+        model: where it comes from: `file.py:task`; from Python, the name of the module's class.
+        budget: as in `pj.Budget.parse`.
+        device: a name of `penjing devices`.
+        threads: of the device.
+        criterion: a name of `penjing criteria`.
+        aggregate: as in `pj.prune`.
+        normalise: as in `pj.prune`.
+        seed: of everything random.
+        keep: as in `pj.prune`.
+        only: as in `pj.prune`.
+        recover: steps in order: `method`, the name of their class, and their options.
+        exact: as in `pj.prune`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    budget: str
+    device: str = "cpu"
+    threads: int = 1
+    criterion: str | None = None
+    aggregate: Aggregate = "sum"
+    normalise: Normalise | None = None
+    seed: int = 0
+    keep: tuple[str, ...] | None = None
+    only: tuple[str, ...] | None = None
+    recover: tuple[dict[str, Any], ...] = ()
+    exact: dict[str, float | int] = {}
+
+    def steps(self, train: Iterable[Any] | None) -> list[Step]:
+        """The steps of recovery, with the task's training data where they need some.
+
+        Raises:
+            PenjingError: PJ606, a step that there is not, or an option that it does not have; PJ313, an
+                option out of range.
+        """
+        return [_read_step(step, train) for step in self.recover]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from its file.
+
+    Raises:
+        PenjingError: PJ606, it is none.
+    """
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        because = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, ValueError) as error:
+        because = str(error)
+    raise PenjingError("PJ606", f"`{path}` is no recipe", because=because)
 
 
 def recipe_of(job: Job) -> str:
@@ -34,11 +115,53 @@ def recipe_of(job: Job) -> str:
 
 
 def _step(step: Step) -> dict[str, Any]:
-    """A recovery step without its data; functions by their names."""
-    assert is_dataclass(step)
-    options = {field.name: getattr(step, field.name) for field in fields(step) if field.name not in _DATA}
-    plain = {name: value.__name__ if callable(value) else value for name, value in options.items()}
-    return {"method": type(step).__name__, **plain}
+    """A recovery step without its data; functions by their names, other objects by their types'."""
+    found: dict[str, Any] = {"method": type(step).__name__}
+    made: Any = step  # by a user, it may be of any kind
+    for option in fields(made) if is_dataclass(made) else ():
+        value = getattr(step, option.name)
+        if option.name in DATA or (value is None and option.default is None):
+            continue
+        if value is None:
+            value = _NOTHING
+        elif callable(value) and hasattr(value, "__name__"):
+            value = value.__name__
+        elif not isinstance(value, bool | int | float | str | list | tuple | Mapping):
+            value = type(value).__name__
+        found[option.name] = value
+    return found
+
+
+def _read_step(record: Mapping[str, Any], train: Iterable[Any] | None) -> Step:
+    kind = METHODS.get(str(record.get("method")))
+    if kind is None:
+        raise PenjingError(
+            "PJ606",
+            f"the recipe has a step of recovery `{record.get('method')}`, and there is none of that name",
+            because=f"there are {', '.join(METHODS)}; others can only be given from Python",
+        )
+    assert is_dataclass(kind)
+    known = {option.name: option for option in fields(kind)}
+    options = {
+        name: None if value == _NOTHING else value for name, value in record.items() if name != "method"
+    }
+    odd = [name for name in options if name not in known or name in DATA]
+    if odd:
+        raise PenjingError("PJ606", f"the recipe gives {record['method']} an option `{odd[0]}` it has not")
+    needs_data = "train" in known and known["train"].default is MISSING
+    if needs_data and train is None:
+        raise PenjingError(
+            "PJ311",
+            f"{record['method']} has nothing to train with",
+            because="the task has no training data",
+            tries=["penjing.Task(..., train=batches)"],
+        )
+    try:
+        return cast(Step, kind(**options, **({"train": train} if needs_data else {})))
+    except TypeError as error:
+        raise PenjingError(
+            "PJ606", f"the recipe's {record['method']} lacks options", because=str(error)
+        ) from error
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

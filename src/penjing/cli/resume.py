@@ -1,0 +1,33 @@
+"""`penjing resume`: a run that was stopped goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from penjing import api
+from penjing.cli.output import Json, draw, print_record
+from penjing.cli.prune import DEMO, finish
+from penjing.demo.task import task as demo_task
+from penjing.report import draw as drawn
+from penjing.run import begun, is_finished, read_report
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="The directory of a run.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Go on with a run that was stopped, by Ctrl-C, a full disk, or a loss of power."""
+    if is_finished(run):
+        Console(stderr=True).print(f"the run in {run} is finished", soft_wrap=True)
+        report = read_report(run)
+        if json:
+            print_record(report.model_dump(mode="json", by_alias=True))
+        else:
+            draw(drawn(report, axes=False))
+        return
+    recipe, _ = begun(run)
+    finish(api.resume(run, task=demo_task() if recipe.model == DEMO else None), run, json)
