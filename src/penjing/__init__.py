@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from penjing.api import prune as prune  # type: ignore[no-redef]
     from penjing.errors import PenjingError
     from penjing.plan import Budget, Plan
-    from penjing.recover import BatchNorm, FineTune
+    from penjing.recover import BatchNorm, FineTune, Reconstruct
 
 __all__ = [
     "BatchNorm",
@@ -25,6 +25,7 @@ __all__ = [
     "FineTune",
     "PenjingError",
     "Plan",
+    "Reconstruct",
     "Result",
     "Task",
     "criteria",
@@ -40,6 +41,7 @@ _HOMES = {
     "FineTune": "penjing.recover",
     "PenjingError": "penjing.errors",
     "Plan": "penjing.plan",
+    "Reconstruct": "penjing.recover",
     "Result": "penjing.api",
     "Task": "penjing.api",
     "load": "penjing.api",

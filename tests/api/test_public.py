@@ -10,7 +10,8 @@ import pytest
 import penjing
 
 NAMES = [
-    "BatchNorm", "Budget", "FineTune", "PenjingError", "Plan", "Result", "Task", "criteria", "devices",
+    "BatchNorm", "Budget", "FineTune", "PenjingError", "Plan", "Reconstruct",
+    "Result", "Task", "criteria", "devices",
     "load", "prune", "trace",
 ]  # fmt: skip
 

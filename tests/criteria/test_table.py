@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from penjing import criteria
-from penjing.criteria import CRITERIA, Magnitude, Random, Taylor
+from penjing.criteria import CRITERIA, Magnitude, Obs, Random, Taylor
 from penjing.criteria.random import random
 from penjing.errors import PenjingError
 from tests.criteria import networks
@@ -15,6 +15,7 @@ from tests.criteria import networks
 CASES = {
     "magnitude": ([Magnitude(), Magnitude(1), Magnitude(p=3)], [{"p": 0}, {"p": -1}, {"p": float("nan")}]),
     "taylor": ([Taylor()], []),
+    "obs": ([Obs()], []),
     "random": ([Random(), Random(seed=7), Random(seed=-1)], []),
 }
 
@@ -60,7 +61,7 @@ def test_get_names_the_three_nearest_of_an_unknown_criterion() -> None:
     with pytest.raises(PenjingError) as caught:
         criteria.get("tailor")
     assert caught.value.code == "PJ301"
-    assert caught.value.tries == ("`taylor`", "`magnitude`", "`random`")
+    assert caught.value.tries == ("`taylor`", "`magnitude`", "`obs`")
 
 
 def test_get_hands_back_a_criterion_that_is_one() -> None:

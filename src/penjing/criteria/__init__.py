@@ -3,6 +3,7 @@
 from penjing.criteria.combine import NORMALISATIONS, Aggregate, Normalise
 from penjing.criteria.criterion import Criterion, Record, UnitCriterion, WeightCriterion
 from penjing.criteria.magnitude import Magnitude
+from penjing.criteria.obs import Obs
 from penjing.criteria.random import Random
 from penjing.criteria.scoring import score
 from penjing.criteria.statistics import Loss, Need, Statistics, collect
@@ -18,6 +19,7 @@ __all__ = [
     "Magnitude",
     "Need",
     "Normalise",
+    "Obs",
     "Random",
     "Record",
     "Statistics",

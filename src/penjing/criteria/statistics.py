@@ -11,12 +11,23 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from penjing.criteria.grams import Grams
 from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.network.batch import Batch
 
-Need = Literal["gradients"]
-"""What can be asked of the collector: `gradients`, the sum over batches of |dL/dw|."""
+Need = Literal["gradients", "grams"]
+"""What can be asked of the collector.
+
+`gradients`: the sum over batches of |dL/dw|. `grams`: Gram matrices of what layers read, without labels.
+"""
+
+_BECAUSE: Mapping[Need, str] = MappingProxyType(
+    {
+        "gradients": "gradients of the loss over calibration batches are needed",
+        "grams": "calibration batches have to be run through the network",
+    }
+)
 
 Loss = Callable[[Any, Any], Any]
 """(outputs, batch) -> a tensor of one element, made of the outputs."""
@@ -32,16 +43,23 @@ class Statistics:
         gradients: parameter name (every alias of it) -> sum over batches of |dL/dw|, float64, shaped as the
             parameter. Empty where they were not asked for. A parameter that the loss does not depend on has
             zeros.
+        grams: collected layer by layer when they are asked for; None where they were not to be.
     """
 
     batches: int = 0
     loss: float | None = None
     gradients: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    grams: Grams | None = None
 
     @property
     def holds(self) -> frozenset[Need]:
         """What was collected."""
-        return frozenset({"gradients"}) if self.gradients else frozenset()
+        found: set[Need] = set()
+        if self.gradients:
+            found.add("gradients")
+        if self.grams is not None:
+            found.add("grams")
+        return frozenset(found)
 
 
 def collect(
@@ -65,12 +83,13 @@ def collect(
     """
     if not needs:
         return Statistics()
-    if data is None or loss is None:
-        missing = " and ".join(name for name, given in (("data", data), ("loss", loss)) if given is None)
+    if data is None or (loss is None and "gradients" in needs):
+        wanted = (("data", data), ("loss", loss if "gradients" in needs else ...))
+        missing = " and ".join(name for name, given in wanted if given is None)
         raise PenjingError(
             "PJ302",
             f"cannot collect {', '.join(sorted(needs))} without {missing}",
-            because="gradients of the loss over calibration batches are needed",
+            because=_BECAUSE["gradients" if "gradients" in needs else "grams"],
             tries=["data=batches, loss=lambda outputs, batch: ...", 'criterion="magnitude" needs neither'],
         )
     if isinstance(data, Tensor):
@@ -79,6 +98,9 @@ def collect(
             f"data is one tensor {tuple(data.shape)}, not batches",
             tries=["data=[tensor]", "data=a DataLoader, or any other iterable of batches"],
         )
+    grams = Grams(net, data) if "grams" in needs else None
+    if "gradients" not in needs or loss is None:
+        return Statistics(grams=grams)
     model = net.model
     names = _parameters(model)
     with _as_it_was(model), torch.enable_grad():
@@ -98,7 +120,7 @@ def collect(
     if not count:
         raise PenjingError("PJ304", "data holds no batch", tries=["a generator can be read only once"])
     found = {name: sums[place] for place, p in enumerate(parameters) for name in names[p]}
-    return Statistics(count, total / count, MappingProxyType(found))
+    return Statistics(count, total / count, MappingProxyType(found), grams)
 
 
 def _parameters(model: nn.Module) -> dict[nn.Parameter, list[str]]:

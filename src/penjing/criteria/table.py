@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from penjing.criteria.criterion import Criterion
 from penjing.criteria.magnitude import Magnitude
+from penjing.criteria.obs import Obs
 from penjing.criteria.random import Random
 from penjing.criteria.taylor import Taylor
 from penjing.errors import PenjingError
@@ -16,6 +17,7 @@ CRITERIA: Mapping[str, Callable[[], Criterion]] = MappingProxyType(
     {
         "magnitude": Magnitude,
         "taylor": Taylor,
+        "obs": Obs,
         "random": Random,
     }
 )

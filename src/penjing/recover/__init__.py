@@ -3,6 +3,7 @@
 from penjing.recover.batch_norm import BatchNorm
 from penjing.recover.fine_tune import FineTune
 from penjing.recover.metric import measured
+from penjing.recover.reconstruction import Reconstruct
 from penjing.recover.step import (
     Checkpoint,
     Epoch,
@@ -22,6 +23,7 @@ __all__ = [
     "Evaluate",
     "FineTune",
     "Loss",
+    "Reconstruct",
     "RecoveryRecord",
     "Saved",
     "Situation",

@@ -1,0 +1,177 @@
+"""Optimal Brain Surgeon for units: what is lost when a unit goes and those that stay make up for it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from penjing.criteria.criterion import Record, UnitCriterion
+from penjing.criteria.grams import Reading
+from penjing.criteria.statistics import Statistics
+from penjing.network import Axis, Member
+
+DAMPING = 1e-2
+"""Added to the diagonal of a Gram matrix, as a share of its mean."""
+
+ROUNDS = 256
+"""Units go one by one in an axis of up to so many; in larger ones, a share of those left at a time."""
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """One layer that sums over the units of an axis.
+
+    Attributes:
+        weight: float64 [groups, outputs, features].
+        covariance: of its features, float64 [groups, features, features].
+        sensitivity: worth of a unit of squared error in each output, float64 [groups, outputs].
+        units: the unit of every feature, int64 [features]; -1 for none.
+    """
+
+    weight: Tensor
+    covariance: Tensor
+    sensitivity: Tensor
+    units: Tensor
+
+
+def removal(
+    consumers: Sequence[Consumer], base: Tensor, *, rounds: int = ROUNDS, damping: float = DAMPING
+) -> Tensor:
+    """The error that each unit adds when it is removed, the cheapest first, with the others updated.
+
+    Removing features J of a layer `w x` costs `tr(w_J (H^-1_JJ)^-1 w_J^T)` of squared error if all other
+    weights are adjusted in the best way; then `w` and `H^-1` are those of the smaller problem. Units are
+    taken out one by one in order of that cost, summed over consumers. The later a unit goes, the more
+    depends on it, since those that could stand in for it are gone: worth adds up to what the cut as a whole
+    costs.
+
+    Args:
+        consumers: all layers that sum over the axis.
+        base: what each unit costs besides, float64 [size].
+        rounds: at most so many updates; in larger axes several units go at a time.
+        damping: of the covariances.
+
+    Returns:
+        Worth by unit, float64 [size]; larger means keep; never below that of a unit that went before.
+
+    Source: Hassibi and Stork 1992 (NeurIPS 5), for blocks of weights as in Kurtic, Frantar and Alistarh 2023
+    (ZipLM), arXiv:2302.04089, equations 3 to 5; here over several layers, and with outputs weighed.
+    """
+    states = [_State(consumer, len(base), damping) for consumer in consumers]
+    worth, left, most = torch.zeros_like(base), torch.ones_like(base, dtype=torch.bool), 0.0
+    while bool(left.any()):
+        cost = base.clone()
+        for state in states:
+            cost += state.cost()
+        cost[~left] = torch.inf
+        count = int(left.sum())
+        gone = cost.argsort(stable=True)[: max(1, count // rounds)]
+        for unit in gone.tolist():
+            most = max(most, float(cost[unit]))
+            worth[unit] = most
+        left[gone] = False
+        for state in states:
+            state.remove(gone)
+    return worth
+
+
+class _State:
+    """One consumer with some of its features gone."""
+
+    def __init__(self, consumer: Consumer, size: int, damping: float) -> None:
+        damped = consumer.covariance.clone()
+        diagonal = damped.diagonal(dim1=-2, dim2=-1)
+        tiny = torch.finfo(torch.float64).tiny ** 0.5
+        diagonal += damping * diagonal.mean(-1, keepdim=True) + tiny
+        self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+        self._weight = consumer.weight * consumer.sensitivity.sqrt()[..., None]
+        self._places = [(consumer.units == unit).nonzero().flatten() for unit in range(size)]
+        self._left: dict[int, list[int]] = defaultdict(list)
+        for unit, places in enumerate(self._places):
+            self._left[len(places)].append(unit)
+
+    def cost(self) -> Tensor:
+        """Of every unit that is left; zero for the others."""
+        found = torch.zeros(len(self._places), dtype=torch.float64)
+        for width, units in self._left.items():
+            if not units or not width:
+                continue
+            places = torch.stack([self._places[unit] for unit in units])
+            blocks = self._inverse[:, places[:, :, None], places[:, None, :]]
+            weight = self._weight[:, :, places].permute(0, 2, 3, 1)
+            solved = torch.linalg.solve(blocks, weight @ weight.mT)
+            found[units] = solved.diagonal(dim1=-2, dim2=-1).sum((0, 2))
+        return found
+
+    def remove(self, units: Tensor) -> None:
+        """Takes features out, and lets the others make up for them."""
+        gone = set(units.tolist())
+        places = torch.cat([self._places[unit] for unit in gone])
+        for width, left in self._left.items():
+            self._left[width] = [unit for unit in left if unit not in gone]
+        if not len(places) or not any(self._left.values()):
+            return
+        columns = self._inverse[:, :, places]
+        update = torch.linalg.solve(columns[:, places], columns.mT)
+        self._weight -= self._weight[:, :, places] @ update
+        self._inverse -= columns @ update
+
+
+@final
+@dataclass(frozen=True)
+class Obs(UnitCriterion):
+    """Squared error of the outputs when a unit goes and all weights beside it are solved again.
+
+    What cannot be made up for by weights, because something else than a linear layer or convolution reads
+    the unit (a product of queries and keys, a recurrent layer), counts in full: squared outputs of the
+    layers that make it, times what the network's outputs depend on them; and where no layer is known that
+    makes it, the unit's share of its tensors' squared norm.
+    """
+
+    record: ClassVar[Record] = Record(
+        name="obs",
+        summary="error left when all other weights are solved again: tr(w_J (H^-1_JJ)^-1 w_J^T)",
+        scores="units",
+        needs=frozenset({"grams"}),
+        normalise="none",
+        source="Hassibi and Stork 1992, NeurIPS 5; Kurtic et al. 2023 (ZipLM), arXiv:2302.04089",
+    )
+
+    def worth(self, axis: Axis, statistics: Statistics) -> Tensor:
+        """As a share of the spread of the network's outputs."""
+        assert statistics.grams is not None
+        readings = statistics.grams.of(member.tensor for member in axis.members)
+        consumers, made = [], torch.zeros(axis.size, dtype=torch.float64)
+        unread, unmade = False, True
+        for member in axis.members:
+            reading = readings.get(member.tensor)
+            if reading is None:
+                unread = unread or statistics.grams.multiplies(member)
+            elif member.dim == reading.projection.into:
+                consumers.append(_consumer(reading, member))
+            elif member.dim == reading.projection.out:
+                made += _made(reading, member, axis.size)
+                unmade = False
+        if consumers and not unread:
+            return removal(consumers, torch.zeros_like(made))
+        if unmade:
+            made = statistics.grams.norm_shares(axis)
+        return removal(consumers, made)
+
+
+def _consumer(reading: Reading, member: Member) -> Consumer:
+    units = torch.tensor(reading.projection.labels(member.units))
+    return Consumer(reading.matrix.double(), reading.covariance, reading.sensitivity, units)
+
+
+def _made(reading: Reading, member: Member, size: int) -> Tensor:
+    """What it costs that the outputs of a layer which belong to a unit are zero, [size]."""
+    units = torch.tensor(member.units)
+    known = units >= 0
+    worth = (reading.energy * reading.sensitivity).flatten()
+    return torch.zeros(size, dtype=torch.float64).index_add_(0, units[known], worth[known])

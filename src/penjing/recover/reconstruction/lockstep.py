@@ -1,0 +1,108 @@
+"""Original and cut network side by side on the same batches, operator by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from penjing.network import Network
+from penjing.network.replay import Called, Replay, Shaped, tensor_of
+from penjing.network.solve import tensor_named
+from penjing.plan import Plan
+from penjing.surgery.selection import Selection, take
+
+Column = list[tuple["Lockstep", fx.Node]]
+"""The same operator in the networks of every shape of input."""
+
+
+class Lockstep:
+    """All batches of one shape, in both networks.
+
+    The cut network runs on the tensors that its module has at that moment, so that what is changed in one
+    operator is what the next ones see.
+
+    Attributes:
+        net: the original, traced on this shape.
+        pairs: the original's run and the cut network's, one pair for each batch.
+    """
+
+    def __init__(self, shaped: Shaped, plan: Plan, model: nn.Module) -> None:
+        """Nothing is run yet.
+
+        Args:
+            shaped: the batches.
+            plan: what the cut kept.
+            model: cut by it, of the user's own class or the rewritten graph.
+        """
+        self.net = shaped.net
+        self._selection = Selection(shaped.net, plan.kept, plan.dropped)
+        self._model = model
+        self.pairs = [
+            (Replay(self.net, call), Replay(self.net, call, held=self._held, called=self._called))
+            for call in shaped.calls
+        ]
+
+    def tensor(self, node: fx.Node) -> Tensor | None:
+        """What the cut network has for a parameter or buffer of the graph; None for anything else."""
+        name = self.net.trace.state.get(node.name)
+        return None if name is None else tensor_named(self._model, name).detach()
+
+    def kept(self, value: Tensor, node: fx.Node) -> Tensor:
+        """A value of the original, shaped as `node` gives it, at the indices that the cut keeps."""
+        dims = self.net.solution.values[node]
+        return take(value, self._selection.kept_of(dims)) if isinstance(dims, tuple) else value
+
+    def _held(self, node: fx.Node) -> Any:
+        found = self.tensor(node)
+        if found is not None:
+            return found
+        return self.kept(tensor_of(self.net, node), node)
+
+    def _called(self, node: fx.Node) -> Called | None:
+        if node.name in self._selection.left_out:
+            return None
+        if node.name in self._selection.passed:
+            skip = next(s for s in node.all_input_nodes if s.name == self._selection.passed[node.name])
+            return torch.clone, (skip,), {}
+        op = self.net.solution.ops.get(node)
+        return self._selection.arguments(op) if op else (node.target, node.args, node.kwargs)
+
+
+def columns(steps: Sequence[Lockstep]) -> Iterator[Column]:
+    """Every operator in order of execution, run in both networks on all batches when it is given out.
+
+    Whoever is given an operator may change weights of the cut network and call `again`.
+    """
+    for nodes in zip(*(step.net.trace.graph.nodes for step in steps), strict=True):
+        column = list(zip(steps, nodes, strict=True))
+        for step, node in column:
+            for whole, cut in step.pairs:
+                whole.run(node)
+                cut.run(node)
+        yield column
+        for step, node in column:
+            for whole, cut in step.pairs:
+                whole.done(node)
+                cut.done(node)
+
+
+def again(column: Column) -> None:
+    """Runs an operator of the cut network once more."""
+    for step, node in column:
+        for _, cut in step.pairs:
+            cut.run(node)
+
+
+def alike(first: Network, other: Network) -> bool:
+    """Whether both graphs are made of the same operators on the same tensors, whatever their sizes."""
+    return _described(first) == _described(other)
+
+
+def _described(net: Network) -> list[tuple[str, str]]:
+    return [
+        (node.op, net.trace.state.get(node.name, "") if node.op == "placeholder" else str(node.target))
+        for node in net.trace.graph.nodes
+    ]

@@ -1,0 +1,154 @@
+"""Ridge regression of what is missing in an output on what an operator reads, by streamed Gram matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Strengths to choose from, as shares of the mean variance of a feature."""
+
+
+class Moments:
+    """Sums over rows of features x [g, rows, f] and of residuals r [g, rows, o], and of their products.
+
+    Rows are shifted by the first mean seen, so that sums of squares lose no digits to a large mean.
+    """
+
+    def __init__(self) -> None:
+        """Nothing seen."""
+        self.rows = 0
+
+    def add(self, features: Tensor, residuals: Tensor, shifts: tuple[Tensor, Tensor] | None = None) -> None:
+        """Adds rows; `shifts` are the means [g, 1, f] and [g, 1, o] to take for the first."""
+        if not self.rows:
+            self.shift_x, self.shift_r = shifts or (
+                features.mean(1, keepdim=True),
+                residuals.mean(1, keepdim=True),
+            )
+        x, r = features - self.shift_x, residuals - self.shift_r
+        found = {
+            "x": x.sum(1, dtype=torch.float64),
+            "r": r.sum(1, dtype=torch.float64),
+            "xx": (x.mT @ x).double(),
+            "rx": (r.mT @ x).double(),
+            "rr": r.square().sum(1, dtype=torch.float64),
+        }
+        if not self.rows:
+            self._sums = found
+        else:
+            for name, value in found.items():
+                self._sums[name] += value
+        self.rows += features.shape[1]
+
+    def merged(self, other: Moments) -> Moments:
+        """Of the rows of both, which have the same shifts."""
+        both = Moments()
+        both.rows = self.rows + other.rows
+        both.shift_x, both.shift_r = self.shift_x, self.shift_r
+        both._sums = {name: value + other._sums[name] for name, value in self._sums.items()}
+        return both
+
+    @property
+    def mean_x(self) -> Tensor:
+        """Mean features, float64 [g, f]."""
+        return self._sums["x"] / self.rows + self.shift_x[:, 0]
+
+    @property
+    def mean_r(self) -> Tensor:
+        """Mean residuals, float64 [g, o]."""
+        return self._sums["r"] / self.rows + self.shift_r[:, 0]
+
+    def centred(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Covariances [g, f, f] of features, [g, o, f] with residuals, and variances [g, o] of residuals."""
+        x, r = self._sums["x"] / self.rows, self._sums["r"] / self.rows
+        return (
+            self._sums["xx"] / self.rows - x[:, :, None] * x[:, None, :],
+            self._sums["rx"] / self.rows - r[:, :, None] * x[:, None, :],
+            self._sums["rr"] / self.rows - r.square(),
+        )
+
+    def raw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The same about zero instead of the means."""
+        xx, rx, rr = self.centred()
+        x, r = self.mean_x, self.mean_r
+        return xx + x[:, :, None] * x[:, None, :], rx + r[:, :, None] * x[:, None, :], rr + r.square()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A change of weights that brings an output nearer to its target.
+
+    Attributes:
+        change: of the weight, float64 [g, o, f].
+        offset: what is to be added to every output, float64 [g, o].
+        ridge: the strength that was chosen; None where no change helps on held-out samples.
+        gain: share of the held-out squared residual that the change removes.
+    """
+
+    change: Tensor
+    offset: Tensor
+    ridge: float | None
+    gain: float
+
+
+def fit(halves: Sequence[Moments], *, offset: bool, ridges: Sequence[float] = RIDGES) -> Fit:
+    """The change `d`, `c` that minimises `|r - d x - c|^2 + ridge * mean variance * |d|^2` over all rows.
+
+    The ridge keeps weights near those that training found. Its strength is the one that does best on the half
+    of the samples that the other half did not see, in both directions. With fewer samples than weights, or
+    samples that tell nothing, that is a strong one, or no change at all.
+
+    Args:
+        halves: moments of two disjoint sets of samples, shifted alike; or of one, which is then judged by
+            itself and takes the strongest ridge.
+        offset: whether a constant may be added; else the regression goes through zero.
+        ridges: strengths to try.
+
+    Source: Hoerl and Kennard 1970, Technometrics 12(1), about the trained weights instead of zero.
+    """
+    used = [half for half in halves if half.rows]
+    whole = used[0] if len(used) == 1 else used[0].merged(used[1])
+    alone: tuple[float | None, float] = (max(ridges), 0.0)
+    chosen, gain = alone if len(used) == 1 else _chosen(used, ridges, offset=offset)
+    xx, rx, _ = whole.centred() if offset else whole.raw()
+    change = torch.zeros_like(rx) if chosen is None else _solved(xx, rx, [chosen])[0]
+    constant = whole.mean_r - (change @ whole.mean_x[..., None])[..., 0]
+    return Fit(change, constant if offset else torch.zeros_like(constant), chosen, gain)
+
+
+def _chosen(
+    halves: Sequence[Moments], ridges: Sequence[float], *, offset: bool
+) -> tuple[float | None, float]:
+    """The ridge of the smallest held-out squared residual, and the share that it removes."""
+    left = torch.zeros(len(ridges), dtype=torch.float64)
+    before = 0.0
+    for seen, unseen in (halves, halves[::-1]):
+        xx, rx, _ = seen.centred() if offset else seen.raw()
+        held_xx, held_rx, held_rr = unseen.centred() if offset else unseen.raw()
+        before += float(held_rr.sum())
+        for place, change in enumerate(_solved(xx, rx, ridges)):
+            product = change @ held_xx
+            left[place] += float(held_rr.sum() - 2 * (change * held_rx).sum() + (product * change).sum())
+    best = int(left.argmin())
+    if not before or left[best] >= before:
+        return None, 0.0
+    return ridges[best], 1 - float(left[best]) / before
+
+
+def _solved(xx: Tensor, rx: Tensor, ridges: Sequence[float]) -> list[Tensor]:
+    """`rx (xx + ridge * mean diagonal)^-1` for every ridge."""
+    diagonal = xx.diagonal(dim1=-2, dim2=-1)
+    scale = diagonal.mean(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    found = []
+    for ridge in ridges:
+        damped = xx + torch.diag_embed((ridge * scale).expand_as(diagonal))
+        factor, failed = torch.linalg.cholesky_ex(damped)
+        if bool(failed.any()):
+            found.append(torch.zeros_like(rx))
+            continue
+        found.append(torch.cholesky_solve(rx.mT, factor).mT)
+    return found

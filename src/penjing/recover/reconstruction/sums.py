@@ -1,0 +1,112 @@
+"""What becomes of an operator's output: the batch norm behind it, and the residual sums it ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx
+
+from penjing.network.arguments import bind, operator_name
+
+_SAME = frozenset(
+    {"aten.dropout", "aten.feature_dropout", "aten.clone", "aten.contiguous", "aten.alias", "aten.detach"}
+)
+_LEAST = 1e-3
+"""Of the median scale: channels that are scaled by less cannot mend anything."""
+
+
+@dataclass
+class Chain:
+    """The way of an output through operators that scale its channels, up to sums with what is known already.
+
+    Attributes:
+        norm: the batch norm that comes first; None if there is none.
+        sums: what is added on the way, and the factor that every channel of the output has there.
+    """
+
+    norm: fx.Node | None = None
+    sums: list[tuple[fx.Node, fx.Node, Tensor]] = field(default_factory=list)
+
+
+def chain(
+    node: fx.Node, known: Collection[fx.Node], tensor: Callable[[fx.Node], Tensor | None], channels: int
+) -> Chain:
+    """Follows the only reader of `node`, and its only reader, and so on.
+
+    Args:
+        node: an operator.
+        known: operators whose values stand already.
+        tensor: placeholder of a parameter or buffer -> its value in the cut network; None for others.
+        channels: of the output.
+    """
+    found, here, scale = Chain(), node, torch.ones(channels, dtype=torch.float64)
+    while len(here.users) == 1:
+        reader = next(iter(here.users))
+        if reader.op != "call_function":
+            break
+        name = operator_name(reader.target)
+        if name == "aten.batch_norm" and reader.args[0] is here and not bind(reader)["training"]:
+            if here is node:
+                found.norm = reader
+            scale = scale * norm_scale(reader, tensor)
+        elif name == "aten.add" and (other := _added(reader, here)) is not None:
+            if other not in known:
+                break
+            found.sums.append((reader, other, scale))
+        elif name == "aten.mul" and (factor := _factor(reader, here, tensor, channels)) is not None:
+            scale = scale * factor
+        elif name not in _SAME or reader.args[0] is not here:
+            break
+        here = reader
+    return found
+
+
+def norm_scale(node: fx.Node, tensor: Callable[[fx.Node], Tensor | None]) -> Tensor:
+    """What a batch norm in eval mode multiplies each channel by, float64 [channels]."""
+    arguments = bind(node)
+    variance = tensor(arguments["running_var"])
+    weight = None if arguments["weight"] is None else tensor(arguments["weight"])
+    assert variance is not None
+    scale = (variance.double() + float(arguments["eps"])).rsqrt()
+    return scale if weight is None else scale * weight.double()
+
+
+def missing(whole: Tensor, cut: Tensor, scale: Tensor, channel: int) -> Tensor:
+    """What an output must bring besides its own so that a sum comes out as in the original.
+
+    Args:
+        whole: the other summand in the original, at kept indices.
+        cut: the same in the cut network.
+        scale: what the output's channels are multiplied by before the sum, [channels].
+        channel: the dimension of channels.
+    """
+    size = scale.abs()
+    weak = size <= _LEAST * size.median()
+    factor = torch.where(weak, 0.0, 1 / torch.where(weak, 1.0, scale)).to(whole.dtype)
+    shape = [1] * whole.ndim
+    shape[channel] = -1
+    return (whole - cut) * factor.view(shape)
+
+
+def _added(reader: fx.Node, here: fx.Node) -> fx.Node | None:
+    """The other summand, if it is of the same shape and neither is multiplied."""
+    arguments = bind(reader)
+    both = [arguments["self"], arguments["other"]]
+    if here not in both or arguments.get("alpha", 1) != 1 or both[0] is both[1]:
+        return None
+    other = both[1] if both[0] is here else both[0]
+    if not isinstance(other, fx.Node) or other.meta["val"].shape != here.meta["val"].shape:
+        return None
+    return other
+
+
+def _factor(
+    reader: fx.Node, here: fx.Node, tensor: Callable[[fx.Node], Tensor | None], channels: int
+) -> Tensor | None:
+    """A parameter that scales every channel (layer scale)."""
+    both = reader.args[:2]
+    other = both[1] if both[0] is here else both[0]
+    value = tensor(other) if isinstance(other, fx.Node) and other.op == "placeholder" else None
+    return value.double().flatten() if value is not None and value.numel() == channels else None
