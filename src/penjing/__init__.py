@@ -17,17 +17,23 @@ if TYPE_CHECKING:
     from penjing.api import prune as prune  # type: ignore[no-redef]
     from penjing.errors import PenjingError
     from penjing.plan import Budget, Plan
-    from penjing.recover import BatchNorm, FineTune, Reconstruct
+    from penjing.recover import BatchNorm, FineTune, HuggingFace, Lightning, Loop, Reconstruct
+    from penjing.run import MLflow, TensorBoard
 
 __all__ = [
     "BatchNorm",
     "Budget",
     "FineTune",
+    "HuggingFace",
+    "Lightning",
+    "Loop",
+    "MLflow",
     "PenjingError",
     "Plan",
     "Reconstruct",
     "Result",
     "Task",
+    "TensorBoard",
     "criteria",
     "devices",
     "load",
@@ -39,11 +45,16 @@ _HOMES = {
     "BatchNorm": "penjing.recover",
     "Budget": "penjing.plan",
     "FineTune": "penjing.recover",
+    "HuggingFace": "penjing.recover",
+    "Lightning": "penjing.recover",
+    "Loop": "penjing.recover",
+    "MLflow": "penjing.run",
     "PenjingError": "penjing.errors",
     "Plan": "penjing.plan",
     "Reconstruct": "penjing.recover",
     "Result": "penjing.api",
     "Task": "penjing.api",
+    "TensorBoard": "penjing.run",
     "load": "penjing.api",
     "prune": "penjing.api",
     "trace": "penjing.api",

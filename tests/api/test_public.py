@@ -10,9 +10,8 @@ import pytest
 import penjing
 
 NAMES = [
-    "BatchNorm", "Budget", "FineTune", "PenjingError", "Plan", "Reconstruct",
-    "Result", "Task", "criteria", "devices",
-    "load", "prune", "trace",
+    "BatchNorm", "Budget", "FineTune", "HuggingFace", "Lightning", "Loop", "MLflow", "PenjingError", "Plan",
+    "Reconstruct", "Result", "Task", "TensorBoard", "criteria", "devices", "load", "prune", "trace",
 ]  # fmt: skip
 
 

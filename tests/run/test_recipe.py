@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import nn
 
 import penjing as pj
 from penjing import recover
-from penjing.recover import Step
+from penjing.recover import RecoveryRecord, Situation, Step
 from penjing.run.job import Job
-from penjing.run.recipe import METHODS, read_recipe, recipe_of, to_toml
+from penjing.run.recipe import METHODS, _step, read_recipe, recipe_of, to_toml
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 PLAIN = st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), TEXT)
@@ -108,3 +109,47 @@ def test_a_recipe_that_trains_needs_data(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(recipe_of(job(pj.FineTune(epochs=1, train=TRAIN))))
     with pytest.raises(pj.PenjingError, match="PJ311"):
         read_recipe(tmp_path / "recipe.toml").steps(None)
+
+
+@dataclass(frozen=True)
+class Odd(Step):
+    """A step with options of every kind that TOML has no word for."""
+
+    train: Any
+    function: Any
+    partly: Any
+    options: Any
+    names: Any = None
+
+    def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
+        raise AssertionError("not asked")
+
+
+def test_recipe_names_what_toml_cannot_say() -> None:
+    step = Odd(
+        [1], print, partial(print, 1), {"max_epochs": 3, "callbacks": [object()], "no": None}, ("a", 1)
+    )
+    table = _step(step)
+    assert tomllib.loads(to_toml({"recover": [table]}))["recover"] == [
+        {
+            "method": "Odd",
+            "function": "print",
+            "partly": "partial",
+            "options": {"max_epochs": 3, "callbacks": ["object"]},
+            "names": ["a", 1],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pj.FineTune(epochs=1, train=[], features=["a.*"]),
+        pj.Loop(lambda model, original: None),
+        pj.Lightning(None, [], {"max_epochs": 1}),
+        pj.HuggingFace(lambda model, original: None),
+    ],
+    ids=lambda step: type(step).__name__,
+)
+def test_recipe_knows_every_step(step: Step) -> None:
+    assert tomllib.loads(to_toml({"recover": [_step(step)]}))["recover"][0]["method"] == type(step).__name__

@@ -15,7 +15,7 @@ from penjing.devices import Device
 from penjing.errors import PenjingError
 from penjing.network.refused import refused_source
 from penjing.plan import Budget, Plan
-from penjing.recover import Evaluate, Loss, Step
+from penjing.recover import Evaluate, Loss, Step, Watch
 from penjing.report import Report
 from penjing.run import Job, Outcome, publish, run
 from penjing.surgery import Proof
@@ -72,6 +72,7 @@ def prune(
     threads: int = 1,
     source: str = "",
     directory: Path | str | None = None,
+    log: Watch | Sequence[Watch] | None = None,
 ) -> Result:
     """Makes a network smaller until it is measured to fit a budget.
 
@@ -100,6 +101,8 @@ def prune(
         directory: of the run: everything is written there as it goes. Where the same job was begun there and
             stopped, by whatever, it goes on; where it is finished, its result is read back. None for a
             temporary folder that goes with the result.
+        log: told of epochs and stages as they come: `pj.TensorBoard(...)`, `pj.MLflow()`, or a `Watch` of
+            your own; several in a list.
 
     Returns:
         The smaller network. Where the budget is met already, it is the same network: nothing is changed.
@@ -120,6 +123,10 @@ def prune(
     checked_kind("recover", steps, list, tuple, tries=["recover=[pj.BatchNorm()]"])
     for step in steps:
         checked_kind("recover", step, Step, tries=["recover=pj.FineTune(epochs=3, train=loader)"])
+    logs = (log,) if isinstance(log, Watch) else () if log is None else log
+    checked_kind("log", logs, list, tuple, tries=['log=[pj.TensorBoard("runs/log")]'])
+    for each in logs:
+        checked_kind("log", each, Watch, tries=['log=[pj.TensorBoard("runs/log")]'])
     checked_choice("aggregate", aggregate, get_args(Aggregate))
     checked_choice("normalise", normalise, get_args(Normalise))
     data = _repeatable(data)
@@ -143,6 +150,7 @@ def prune(
             exact=dict(exact or {}),
             seed=seed,
             source=source or type(model).__name__,
+            log=tuple(logs),
         ),
         None if directory is None else Path(directory),
     )

@@ -2,6 +2,9 @@
 
 from penjing.recover.batch_norm import BatchNorm
 from penjing.recover.fine_tune import FineTune
+from penjing.recover.huggingface import HuggingFace
+from penjing.recover.lightning import Lightning
+from penjing.recover.loop import Loop
 from penjing.recover.metric import measured
 from penjing.recover.reconstruction import Reconstruct
 from penjing.recover.step import (
@@ -22,6 +25,9 @@ __all__ = [
     "Epoch",
     "Evaluate",
     "FineTune",
+    "HuggingFace",
+    "Lightning",
+    "Loop",
     "Loss",
     "Reconstruct",
     "RecoveryRecord",

@@ -31,6 +31,9 @@ class Watch:
     def event(self, kind: str, /, **figures: Any) -> None:
         """Something that a log should keep."""
 
+    def close(self) -> None:
+        """The job is over, well or not: nothing more will be told of it."""
+
 
 class Epoch(BaseModel):
     """One pass over the training data.

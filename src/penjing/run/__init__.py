@@ -6,11 +6,15 @@ from penjing.run.job import Job, Outcome
 from penjing.run.load import FORMS, export_from, load, read_report
 from penjing.run.loop import run
 from penjing.run.profile import profile
+from penjing.run.trackers import MLflow, TensorBoard, Tracker
 
 __all__ = [
     "FORMS",
     "Job",
+    "MLflow",
     "Outcome",
+    "TensorBoard",
+    "Tracker",
     "begun",
     "check_target",
     "export_from",

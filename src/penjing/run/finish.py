@@ -38,7 +38,7 @@ def finish(made: Ingredients, session: Session) -> Report:
         if journal.durable:
             synchronise(draft / name)
         (draft / name).replace(journal.folder / name)
-    log.event("finished")
+    log.event("finished", **report.after.model_dump(mode="json", exclude_none=True))
     if journal.durable:
         synchronise(journal.folder / EVENTS)
     files = {name: file_hash(journal.folder / name) for name in sorted({*names, EVENTS})}

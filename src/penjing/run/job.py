@@ -12,7 +12,7 @@ from torch import nn
 from penjing.criteria import Aggregate, Criterion, Normalise
 from penjing.devices import Device
 from penjing.plan import Budget, Plan
-from penjing.recover import Evaluate, Loss, Step
+from penjing.recover import Evaluate, Loss, Step, Watch
 from penjing.report import Report
 from penjing.surgery import Proof
 
@@ -39,6 +39,7 @@ class Job:
         exact: by axis name, how much of it to keep: a share, or a number of units.
         seed: of everything random.
         source: where the model came from, for the recipe.
+        log: told of every event, besides the run's own log.
     """
 
     model: nn.Module
@@ -58,6 +59,7 @@ class Job:
     exact: Mapping[str, float | int]
     seed: int
     source: str
+    log: tuple[Watch, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
@@ -17,6 +17,7 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from penjing.recover import Watch
@@ -28,9 +29,19 @@ STAGES: Final = ("trace", "score", "plan", "surgery", "recover", "measure")
 class Log(Watch):
     """Writes events as JSON lines, and draws progress where the error stream is a terminal."""
 
-    def __init__(self, events: TextIO, *, console: Console | None = None, since: float = 0.0) -> None:
-        """Draws on `console`; by default on the error stream. `since` seconds have gone before."""
-        self._events = events
+    def __init__(
+        self,
+        events: TextIO,
+        *,
+        console: Console | None = None,
+        since: float = 0.0,
+        others: Sequence[Watch] = (),
+    ) -> None:
+        """Draws on `console`; by default on the error stream.
+
+        `since` seconds have gone before. `others` are told of every event, too.
+        """
+        self._events, self._others = events, list(others)
         self._console = console or Console(file=sys.stderr)
         self._start = time.perf_counter() - since
         self._progress: Progress | None = None
@@ -73,8 +84,8 @@ class Log(Watch):
         if self._progress is None:
             self._progress = Progress(
                 SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
-                MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[figures]}"),
-                console=self._console, transient=True,
+                MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"), console=self._console, transient=True,
             )  # fmt: skip
             self._progress.start()
         progress = self._progress
@@ -93,7 +104,30 @@ class Log(Watch):
                 self._progress = None
 
     def event(self, kind: str, /, **figures: Any) -> None:
-        """One line of the log: seconds since the beginning, the name, the figures."""
+        """One line of the log: seconds since the beginning, the name, the figures.
+
+        One of the others that fails is told of nothing more; it does not end the job.
+        """
         line = {"seconds": round(time.perf_counter() - self._start, 3), "event": kind, **figures}
         self._events.write(json.dumps(line) + "\n")
         self._events.flush()
+        for other in list(self._others):
+            try:
+                other.event(kind, **figures)
+            except Exception as error:  # a server that is down, a user's own class
+                self._others.remove(other)
+                self._lost(other, error)
+
+    def close(self) -> None:
+        """Closes the others."""
+        others, self._others = self._others, []
+        for other in others:
+            try:
+                other.close()
+            except Exception as error:  # as above
+                self._lost(other, error)
+
+    def _lost(self, other: Watch, error: Exception) -> None:
+        name, why = type(other).__name__, f"{type(error).__name__}: {error}"
+        self._console.print(f"{name} fails, and is told no more of this job: {why}", markup=False)
+        self.event("log_failed", log=name, because=why)

@@ -23,7 +23,7 @@ def _is_step(found: object) -> bool:
     return isinstance(found, type) and issubclass(found, Step) and found is not Step
 
 
-DATA: Final = ("train", "batches")
+DATA: Final = ("train", "validate", "batches")
 """Fields of recovery steps that hold data: named by the task that they come from, not written down."""
 
 METHODS: Mapping[str, type[Step]] = MappingProxyType(
@@ -122,13 +122,7 @@ def _step(step: Step) -> dict[str, Any]:
         value = getattr(step, option.name)
         if option.name in DATA or (value is None and option.default is None):
             continue
-        if value is None:
-            value = _NOTHING
-        elif callable(value) and hasattr(value, "__name__"):
-            value = value.__name__
-        elif not isinstance(value, bool | int | float | str | list | tuple | Mapping):
-            value = type(value).__name__
-        found[option.name] = value
+        found[option.name] = _NOTHING if value is None else _plain(value)
     return found
 
 
@@ -162,6 +156,17 @@ def _read_step(record: Mapping[str, Any], train: Iterable[Any] | None) -> Step:
         raise PenjingError(
             "PJ606", f"the recipe's {record['method']} lacks options", because=str(error)
         ) from error
+
+
+def _plain(value: Any) -> Any:
+    """`value` as TOML can say it."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return getattr(value, "__name__", type(value).__name__)
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -65,8 +65,7 @@ def temporary(job: Job) -> Iterator[Session]:
     way_out = "set TMPDIR to a folder that you may write, on a disk with space left"
     try:
         check_room(job, folder, way_out=way_out)
-        with stoppable(), room(), appended(folder) as events:
-            log = Log(events)
+        with stoppable(), room(), appended(folder) as events, closing(Log(events, others=job.log)) as log:
             yield Session(job, Journal(folder, log, seed=job.seed, durable=False), log, {})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -89,7 +88,8 @@ def lasting(job: Job, folder: Path) -> Iterator[Session]:
     if fresh:
         _create(job, folder)
     with _told_how_to_go_on(job, folder), locked(folder), stoppable(), appended(folder) as events:
-        log = Log(events, since=max((event.get("seconds", 0.0) for event in read(folder)), default=0.0))
+        since = max((event.get("seconds", 0.0) for event in read(folder)), default=0.0)
+        log = Log(events, since=since, others=job.log)
         try:
             log.event("begin", pid=os.getpid(), host=platform.node())
             journal = Journal(folder, log, seed=job.seed)
@@ -104,6 +104,8 @@ def lasting(job: Job, folder: Path) -> Iterator[Session]:
             with suppress(OSError):
                 log.event("stopped")
             raise KeyboardInterrupt(f"stopped: {how_to_go_on(job, folder)}") from None
+        finally:
+            log.close()
 
 
 def how_to_go_on(job: Job, folder: Path) -> str:
