@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,35 @@ def test_prune_writes_a_run_and_prints_its_report(capsys: pytest.CaptureFixture[
     text = printed(capsys, "report", str(run))
     for words in ("macs", "met", "before", "after", "equals the masked original", "inner", "metric"):
         assert words in text
+
+
+def test_prune_fine_tunes_as_its_options_say(folder: Path) -> None:
+    target, log = folder / "runs" / "tuned", folder / "log"
+    given = [
+        "prune",
+        f"{folder}/good.py:task",
+        "--budget",
+        "macs=0.5x",
+        "--device",
+        "macs",
+        "-o",
+        str(target),
+    ]
+    tuning = ["--epochs", "2", "--optimizer", "sgd", "--ema", "0.9", "--patience", "1", "--lr", "0.05"]
+    assert main([*given, *tuning, "--tensorboard", str(log)]) == 0
+    recipe = tomllib.loads((target / "recipe.toml").read_text())
+    wanted = {"optimizer": "sgd", "ema": 0.9, "patience": 1, "lr": 0.05, "epochs": 2}
+    assert {name: recipe["recover"][1][name] for name in wanted} == wanted
+    assert [path.name.startswith("events.out.tfevents") for path in log.iterdir()] == [True]
+
+
+def test_prune_refuses_an_optimizer_that_there_is_not(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    given = ["prune", f"{folder}/good.py:task", "--budget", "macs=0.5x", "-o", str(folder / "runs" / "no")]
+    assert main([*given, "--optimizer", "lamb"]) == 2
+    assert "PJ313" in capsys.readouterr().err
+    assert not (folder / "runs" / "no").exists()
 
 
 def test_prune_prints_the_record_as_json(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

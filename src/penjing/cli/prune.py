@@ -18,7 +18,7 @@ from penjing.errors import PenjingError
 from penjing.plan import Budget
 from penjing.recover import BatchNorm, FineTune, Step
 from penjing.report import draw as drawn
-from penjing.run import check_target, is_finished, is_unfinished
+from penjing.run import TensorBoard, check_target, is_finished, is_unfinished
 
 DEMO_BUDGET = "latency=0.5x"
 DEMO = "penjing demo"
@@ -65,6 +65,17 @@ def prune(
     loss: Annotated[
         str, typer.Option(help="What fine-tuning follows: label, teacher, or label+teacher.")
     ] = "label+teacher",
+    optimizer: Annotated[str, typer.Option(help="Of fine-tuning: adamw or sgd.")] = "adamw",
+    ema: Annotated[
+        float | None,
+        typer.Option(help="Decay of a moving average of the weights, such as 0.999; it is what is kept."),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a better metric after which fine-tuning stops.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard's event file.", show_default=False)
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -74,6 +85,7 @@ def prune(
     shares = _exact(exact or [])
     task = api.load_task(model)
     data = task.calibration_batches()
+    tuning = {"lr": lr, "loss": loss, "optimizer": optimizer, "ema": ema, "patience": patience}
     result = api.prune(
         task.model,
         task.example_inputs,
@@ -85,7 +97,7 @@ def prune(
         data=data,
         loss=task.loss,
         evaluate=task.evaluate,
-        recover=_recovery(task, data is not None, epochs, lr, loss),
+        recover=_recovery(task, data is not None, epochs, tuning),
         keep=keep,
         only=only,
         exact=shares,
@@ -93,6 +105,7 @@ def prune(
         threads=threads,
         source=model,
         directory=output,
+        log=None if tensorboard is None else TensorBoard(tensorboard),
     )
     finish(result, output, json)
 
@@ -140,7 +153,7 @@ def finish(result: api.Result, output: Path, json: bool) -> None:
         draw(drawn(result.report, axes=False), f"\nwritten to {output}")
 
 
-def _recovery(task: api.Task, calibrated: bool, epochs: int | None, lr: float, loss: str) -> list[Step]:
+def _recovery(task: api.Task, calibrated: bool, epochs: int | None, tuning: Mapping[str, Any]) -> list[Step]:
     """Batch norms are estimated anew wherever there are data; fine-tuning needs training data."""
     steps: list[Step] = [BatchNorm()] if calibrated else []
     if epochs is None:
@@ -154,7 +167,7 @@ def _recovery(task: api.Task, calibrated: bool, epochs: int | None, lr: float, l
             because="the task has no training data",
             tries=["penjing.Task(..., train=batches)", "--epochs 0"],
         )
-    return [*steps, FineTune(epochs=epochs, train=task.train, lr=lr, loss=loss)]  # type: ignore[arg-type]
+    return [*steps, FineTune(epochs=epochs, train=task.train, **tuning)]
 
 
 def _exact(given: list[str]) -> Mapping[str, float | int]:
