@@ -28,7 +28,6 @@ def my_loop(model: nn.Module, original: nn.Module) -> None:
         optimizer.step()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_prune_runs_training_of_the_users_own(tmp_path: Path) -> None:
     lightning = pytest.importorskip("lightning.pytorch")
 

@@ -15,12 +15,6 @@ from penjing.recover import HuggingFace, Situation
 from tests.recover.test_resume import same
 
 pytest.importorskip("accelerate")
-# What transformers and accelerate say of pinned memory, and what they call in torch that is going away.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
 
 
 def bert(seed: int = 0) -> BertForSequenceClassification:

@@ -13,12 +13,6 @@ from tests.recover.models import accuracy, classifier, clusters
 from tests.recover.test_resume import same
 
 lightning = pytest.importorskip("lightning.pytorch")
-# Lightning's advice on workers and loggers, and what it calls in torch that is going away.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
 
 
 class Lit(lightning.LightningModule):  # type: ignore[misc, name-defined]
@@ -56,6 +50,14 @@ def test_lightning_trains_the_model_in_place() -> None:
     assert record.history[0].loss is not None
     assert record.history[-1].loss < record.history[0].loss
     assert [event["epoch"] for event in situation.watch.events] == [1, 2, 3]  # type: ignore[attr-defined]
+
+
+def test_lightning_trains_in_training_mode_whatever_mode_the_model_is_in() -> None:
+    model = classifier(1).eval()
+    before = model.norm.running_mean.clone()
+    Lightning(Lit, clusters(), OPTIONS).apply(model, Situation(classifier()))
+    assert not torch.equal(model.norm.running_mean, before)
+    assert not model.training
 
 
 def test_lightning_takes_a_model_that_is_a_lightning_module() -> None:

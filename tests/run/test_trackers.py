@@ -15,13 +15,6 @@ from penjing.run import MLflow, TensorBoard, Tracker
 from tests.api.models import loss, patterns, small
 from tests.recover.models import classifier, clusters
 
-# What tensorboard and mlflow call in numpy, protobuf and setuptools that is going away.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
-
 
 class Numbers(Tracker):
     def __init__(self) -> None:

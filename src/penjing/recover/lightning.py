@@ -70,6 +70,7 @@ class Lightning(Step):
             checked_made(module, lightning.LightningModule, holds, "pj.Lightning")
             own = list(self.trainer.get("callbacks") or [])
             options = {**_QUIET, **self.trainer, "callbacks": [*own, Told()]}
+            model.train()  # Lightning leaves modes as it finds them
             with torch.enable_grad():
                 lightning.Trainer(**options).fit(module, _loader(self.train), _loader(self.validate))
             module.trainer = None  # or a saved model would hold the trainer and its data
