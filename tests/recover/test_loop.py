@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.errors import PenjingError
-from penjing.recover import Loop, Situation
+from penjing.recover import HuggingFace, Lightning, Loop, Situation
 from tests.recover.models import accuracy, classifier, clusters
 from tests.recover.test_resume import same
 
@@ -137,6 +137,12 @@ def test_loop_refuses_what_must_not_be_and_rolls_back(train: Any, code: str, say
         kept = {name for name, value in before.items() if torch.equal(value, now[name])}
         assert kept >= {name for name in before if train is not widens or not name.startswith("last")}
     assert not model.training
+
+
+@pytest.mark.parametrize("step", [Loop, HuggingFace, lambda given: Lightning(given, [])])
+def test_own_training_refuses_what_is_no_function(step: Any) -> None:
+    with pytest.raises(PenjingError, match="PJ313"):
+        step("my_loop")
 
 
 def test_loop_is_left_at_once_when_interrupted_with_the_weights_as_before() -> None:

@@ -78,6 +78,21 @@ def guarded(model: nn.Module, situation: Situation, what: str) -> Iterator[list[
         notes.append(f"{what} has changed nothing")
 
 
+def checked_function(given: object, what: str) -> None:
+    """Refuses what cannot be called, such as the name that a recipe has for a function.
+
+    Raises:
+        PenjingError: PJ313.
+    """
+    if not callable(given):
+        raise PenjingError(
+            "PJ313",
+            f"{what} is given no function",
+            because=f"`{given}` is a {type(given).__name__}: a function cannot be read from a recipe",
+            tries=[f"{what}(lambda model, original: ...), from Python"],
+        )
+
+
 def optional(name: str, what: str, extra: str) -> Any:
     """A module that penjing does not depend on.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from penjing.recover.guard import Make, checked_made, guarded, optional
+from penjing.recover.guard import Make, checked_function, checked_made, guarded, optional
 from penjing.recover.step import Epoch, RecoveryRecord, Situation, Step
 
 
@@ -26,6 +26,14 @@ class HuggingFace(Step):
     """
 
     trainer: Make
+
+    def __post_init__(self) -> None:
+        """Refuses what is no function.
+
+        Raises:
+            PenjingError: PJ313.
+        """
+        checked_function(self.trainer, "pj.HuggingFace")
 
     def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
         """Trains in place.

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from penjing.recover.guard import Make, checked_made, guarded, optional
+from penjing.recover.guard import Make, checked_function, checked_made, guarded, optional
 from penjing.recover.step import Epoch, RecoveryRecord, Situation, Step
 
 _QUIET: Final = {
@@ -41,6 +41,15 @@ class Lightning(Step):
     train: Any
     trainer: Mapping[str, Any] = field(default_factory=dict)
     validate: Any = None
+
+    def __post_init__(self) -> None:
+        """Refuses what is no function.
+
+        Raises:
+            PenjingError: PJ313.
+        """
+        if self.module is not None:
+            checked_function(self.module, "pj.Lightning")
 
     def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
         """Trains in place.

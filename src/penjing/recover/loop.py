@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from penjing.errors import PenjingError
-from penjing.recover.guard import guarded
+from penjing.recover.guard import checked_function, guarded
 from penjing.recover.step import RecoveryRecord, Situation, Step
 
 
@@ -28,6 +28,14 @@ class Loop(Step):
     """
 
     function: Callable[[nn.Module, nn.Module], object]
+
+    def __post_init__(self) -> None:
+        """Refuses what is no function.
+
+        Raises:
+            PenjingError: PJ313.
+        """
+        checked_function(self.function, "pj.Loop")
 
     def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
         """Trains in place.
