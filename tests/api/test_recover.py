@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,35 @@ def test_prune_distils_the_units_that_its_plan_keeps() -> None:
     assert one.history[1].loss > other.history[1].loss, "a distance was added"
     mine, theirs = with_features.model.state_dict(), without.model.state_dict()
     assert not all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+class Killed(BaseException):
+    """What stands for a signal."""
+
+
+@pytest.mark.parametrize("kill", [15], ids=["third epoch"])
+def test_prune_goes_on_with_fine_tuning_bit_for_bit_when_killed(tmp_path: Path, kill: int) -> None:
+    calls = iter(range(10**6))
+    deadly = False
+
+    def mine(outputs: Tensor, batch: Any) -> Tensor:
+        if deadly and next(calls) == kill:
+            raise Killed
+        return nn.functional.cross_entropy(outputs, batch[1])
+
+    def run(folder: Path) -> pj.Result:
+        tuning = pj.FineTune(
+            epochs=3, train=patterns(), lr=1e-2, ema=0.9, mixup=0.2, loss=mine, optimizer="sgd", nesterov=True
+        )
+        return by_macs(recover=tuning, criterion="magnitude", evaluate=accuracy, directory=folder)
+
+    whole = run(tmp_path / "whole")
+    deadly = True
+    with pytest.raises(Killed):
+        run(tmp_path / "killed")
+    deadly = False
+    again = run(tmp_path / "killed")
+    mine_, theirs = whole.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in mine_.items())
+    events = [json.loads(line) for line in (tmp_path / "killed" / "events.jsonl").read_text().splitlines()]
+    assert [event["epoch"] for event in events if event["event"] == "epoch"] == [1, 2, 3]
