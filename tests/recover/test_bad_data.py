@@ -127,3 +127,27 @@ def test_training_refuses_a_stream_that_runs_dry() -> None:
 def test_training_refuses_a_teacher_with_other_outputs() -> None:
     with pytest.raises(PenjingError, match="PJ312"):
         FineTune(epochs=1, train=clusters(2)).apply(classifier(), Situation(nn.Linear(6, 5)))
+
+
+def test_training_names_the_batch_on_which_the_users_loss_fails() -> None:
+    def loss(outputs: Any, batch: Any) -> Any:
+        return nn.functional.cross_entropy(outputs, batch["labels"])
+
+    for step, situation in (
+        (FineTune(epochs=1, train=clusters(2), loss=loss), Situation(classifier())),
+        (FineTune(epochs=1, train=clusters(2)), Situation(classifier(), loss=loss)),
+    ):
+        with pytest.raises(PenjingError, match="the loss fails on batch 0") as caught:
+            step.apply(classifier(1), situation)
+        assert caught.value.code == "PJ307"
+        assert "test_bad_data.py" in caught.value.path
+
+
+def test_training_names_the_batch_at_which_a_stream_dies_while_it_is_counted() -> None:
+    class Stream:
+        def __iter__(self) -> Any:
+            yield clusters(1)[0]
+            raise OSError("the disk is gone")
+
+    with pytest.raises(PenjingError, match="PJ316"):
+        FineTune(epochs=1, train=Stream()).apply(classifier(1), Situation(classifier()))

@@ -117,9 +117,9 @@ class FineTune(Step):
         the checkpoint stays.
 
         Raises:
-            PenjingError: PJ307, the loss is no scalar; PJ310, a batch does not fit; PJ311, there are none;
-                PJ312, no loss is known for them; PJ313, an option does not suit the data or the job; PJ314,
-                the loss is not finite from the beginning, or no parameter asks for gradients; PJ315,
+            PenjingError: PJ307, the loss fails or is no scalar; PJ310, a batch does not fit; PJ311, there are
+                none; PJ312, no loss is known for them; PJ313, an option does not suit the data or the job;
+                PJ314, the loss is not finite from the beginning, or no parameter asks for gradients; PJ315,
                 `evaluate` fails; PJ316, the loader does; PJ317, features or attention cannot be compared;
                 PJ318, the progress is of another training; PJ319, the data hold NaN.
         """

@@ -20,12 +20,14 @@ def length(train: Iterable[Any]) -> int:
     """How many batches a pass has; counted once where the data cannot say.
 
     Raises:
-        PenjingError: PJ311, none.
+        PenjingError: PJ311, none; PJ316, the data fail while they are counted.
     """
     try:
-        count = len(train) if isinstance(train, Sized) else sum(1 for _ in train)
+        count = len(train) if isinstance(train, Sized) else None
     except TypeError:  # a DataLoader over an IterableDataset is Sized, and has no length
-        count = sum(1 for _ in train)
+        count = None
+    if count is None:
+        count = sum(1 for _ in given(train, 1))
     if not count:
         raise PenjingError("PJ311", "there is nothing to train on: `train` gives no batches")
     return count

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from penjing.errors import PenjingError
 from penjing.network.batch import Batch
+from penjing.network.source import where
 from penjing.recover.attention import Attention, attention_loss
 from penjing.recover.distances import FeatureLoss, Kept, feature_loss
 from penjing.recover.features import Features, caught
@@ -56,8 +57,8 @@ class Objective:
         """The scalar to minimise.
 
         Raises:
-            PenjingError: PJ307, the loss is no scalar that depends on the weights; PJ310, the batch does not
-                fit; PJ312 or PJ317, nothing can be compared; PJ313, the batch cannot be mixed.
+            PenjingError: PJ307, the loss fails, or is no scalar that depends on the weights; PJ310, the batch
+                does not fit; PJ312 or PJ317, nothing can be compared; PJ313, the batch cannot be mixed.
         """
         parts = mixed(model, batch, self.mixup) if self.mixup else [(1.0, batch)]
         batch = parts[0][1]
@@ -79,11 +80,10 @@ class Objective:
     def on_outputs(self, outputs: Any, taught: Any, batch: Batch) -> Tensor:
         """The part that is read off the outputs of the model and of the original."""
         if callable(self.goal):
-            return _scalar(self.goal(outputs, batch.given), batch)
+            return _own(self.goal, outputs, batch)
         total = torch.zeros(())
         if self.goal in ("label", "label+teacher"):
-            own = self.own(outputs, batch.given) if self.own else None
-            label = _scalar(own, batch) if self.own else label_loss(outputs, batch, self.smoothing)
+            label = _own(self.own, outputs, batch) if self.own else label_loss(outputs, batch, self.smoothing)
             if self.goal == "label":
                 return label
             total = (1 - self.share) * label
@@ -98,7 +98,18 @@ class Objective:
             return batch.run(model), features, maps
 
 
-def _scalar(loss: object, batch: Batch) -> Tensor:
+def _own(function: Loss, outputs: Any, batch: Batch) -> Tensor:
+    """The user's loss, checked."""
+    try:
+        loss: object = function(outputs, batch.given)
+    except Exception as error:  # the function is the user's: whatever it raises is reported with its place
+        raise PenjingError(
+            "PJ307",
+            f"the loss fails on batch {batch.number}",
+            because=f"{type(error).__name__}: {error}",
+            path=where(error),
+            tries=["check what it takes: (outputs, batch), the batch as the data give it"],
+        ) from error
     if isinstance(loss, Tensor) and loss.numel() == 1 and loss.requires_grad:
         return loss.reshape(())
     shown = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{type(loss).__name__}"
