@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from penjing.api import prune as prune  # type: ignore[no-redef]
     from penjing.errors import PenjingError
     from penjing.plan import Budget, Plan
-    from penjing.recover import BatchNorm, FineTune, HuggingFace, Lightning, Loop, Reconstruct
+    from penjing.recover import BatchNorm, Blockwise, FineTune, HuggingFace, Lightning, Loop, Reconstruct
     from penjing.run import MLflow, TensorBoard
 
 __all__ = [
     "BatchNorm",
+    "Blockwise",
     "Budget",
     "FineTune",
     "HuggingFace",
@@ -43,6 +44,7 @@ __all__ = [
 
 _HOMES = {
     "BatchNorm": "penjing.recover",
+    "Blockwise": "penjing.recover",
     "Budget": "penjing.plan",
     "FineTune": "penjing.recover",
     "HuggingFace": "penjing.recover",

@@ -10,7 +10,8 @@ import pytest
 import penjing
 
 NAMES = [
-    "BatchNorm", "Budget", "FineTune", "HuggingFace", "Lightning", "Loop", "MLflow", "PenjingError", "Plan",
+    "BatchNorm",
+    "Blockwise", "Budget", "FineTune", "HuggingFace", "Lightning", "Loop", "MLflow", "PenjingError", "Plan",
     "Reconstruct", "Result", "Task", "TensorBoard", "criteria", "devices", "load", "prune", "trace",
 ]  # fmt: skip
 

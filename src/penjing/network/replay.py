@@ -46,20 +46,23 @@ class Replay:
         self._called = called or (lambda node: (node.target, node.args, node.kwargs))
         leaves = pytree.arg_tree_leaves(*call.args, **call.kwargs)
         given = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        self._given = dict(zip(net.trace.inputs, given, strict=True))
+        by_name = dict(zip(net.trace.inputs, given, strict=True))
+        self._given = frozenset(by_name)
         self._left = {node: len(node.users) for node in net.trace.graph.nodes}
-        self.values: dict[fx.Node, Any] = {}
+        self.values: dict[fx.Node, Any] = {
+            node: by_name[node.name] for node in net.trace.graph.nodes if node.name in by_name
+        }
 
     def run(self, node: fx.Node) -> Any:
         """The value of `node`; all before it have been run. It replaces that of an earlier run of it."""
         if node.op == "placeholder":
-            self.values[node] = self._given[node.name] if node.name in self._given else self._held(node)
-        elif node.op == "output":
+            return self.read(node)
+        if node.op == "output":
             self.values[node] = [self.read(leaf) for leaf in pytree.tree_leaves(node.args[0])]
         elif (what := self._called(node)) is not None:
             function: Any
             function, args, kwargs = what
-            if any(source not in self.values for source in _nodes((args, kwargs))):
+            if not all(source in self.values or self._is_held(source) for source in _nodes((args, kwargs))):
                 return None  # it reads what is left out
             args, kwargs = cast(tuple[Any, Any], fx.map_arg((args, kwargs), self.read))
             self.values[node] = function(*args, **kwargs)
@@ -69,9 +72,10 @@ class Replay:
         """The value of a graph node; anything else stands for itself. Parameters are read as they are now."""
         if not isinstance(leaf, fx.Node):
             return leaf
-        if leaf.op == "placeholder" and leaf.name not in self._given:
-            return self._held(leaf)
-        return self.values[leaf]
+        return self._held(leaf) if self._is_held(leaf) else self.values[leaf]
+
+    def _is_held(self, node: fx.Node) -> bool:
+        return node.op == "placeholder" and node.name not in self._given
 
     def replace(self, node: fx.Node, value: Any) -> None:
         """Lets what follows read another value."""

@@ -1,6 +1,7 @@
 """Getting accuracy back: re-estimation, reconstruction, fine-tuning, distillation."""
 
 from penjing.recover.batch_norm import BatchNorm
+from penjing.recover.blockwise import Blockwise
 from penjing.recover.fine_tune import FineTune
 from penjing.recover.huggingface import HuggingFace
 from penjing.recover.lightning import Lightning
@@ -21,6 +22,7 @@ from penjing.recover.step import (
 
 __all__ = [
     "BatchNorm",
+    "Blockwise",
     "Checkpoint",
     "Epoch",
     "Evaluate",

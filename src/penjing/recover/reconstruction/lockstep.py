@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from penjing.network import Network
+from penjing.network import Call, Network
 from penjing.network.replay import Called, Replay, Shaped, tensor_of
 from penjing.network.solve import tensor_named
 from penjing.plan import Plan
@@ -29,21 +29,23 @@ class Lockstep:
         pairs: the original's run and the cut network's, one pair for each batch.
     """
 
-    def __init__(self, shaped: Shaped, plan: Plan, model: nn.Module) -> None:
+    def __init__(self, shaped: Shaped, plan: Plan, model: nn.Module, *, gradients: bool = False) -> None:
         """Nothing is run yet.
 
         Args:
             shaped: the batches.
             plan: what the cut kept.
             model: cut by it, of the user's own class or the rewritten graph.
+            gradients: whether they flow to the cut model's parameters.
         """
         self.net = shaped.net
         self._selection = Selection(shaped.net, plan.kept, plan.dropped)
-        self._model = model
-        self.pairs = [
-            (Replay(self.net, call), Replay(self.net, call, held=self._held, called=self._called))
-            for call in shaped.calls
-        ]
+        self._model, self._gradients = model, gradients
+        self.pairs = [self.pair(call) for call in shaped.calls]
+
+    def pair(self, call: Call) -> tuple[Replay, Replay]:
+        """Runs of the original and of the cut network on inputs of this shape."""
+        return Replay(self.net, call), Replay(self.net, call, held=self._held, called=self._called)
 
     def tensor(self, node: fx.Node) -> Tensor | None:
         """What the cut network has for a parameter or buffer of the graph; None for anything else."""
@@ -56,6 +58,8 @@ class Lockstep:
         return take(value, self._selection.kept_of(dims)) if isinstance(dims, tuple) else value
 
     def _held(self, node: fx.Node) -> Any:
+        if self._gradients and node.name in self.net.trace.state:
+            return tensor_named(self._model, self.net.trace.state[node.name])
         found = self.tensor(node)
         if found is not None:
             return found

@@ -83,7 +83,7 @@ class Reconstruct(Step):
             )
         batches = list(batches)
         shaped, notes = by_shape(net, batches)
-        shaped, left_out = _fitting(shaped, self.memory_bytes)
+        shaped, left_out = fitting(shaped, self.memory_bytes)
         notes += left_out
         seed = situation.seed if self.seed is None else self.seed
         former = deepcopy(model.state_dict())
@@ -117,7 +117,7 @@ class Reconstruct(Step):
         )
 
 
-def _fitting(shaped: Sequence[Shaped], limit: int) -> tuple[list[Shaped], list[str]]:
+def fitting(shaped: Sequence[Shaped], limit: int) -> tuple[list[Shaped], list[str]]:
     """As many batches as fit into memory in both networks, at least one."""
     found: list[Shaped] = []
     lost, left = 0, limit
