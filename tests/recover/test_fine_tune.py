@@ -315,3 +315,39 @@ def test_fine_tune_judges_and_keeps_the_average_of_the_weights() -> None:
 def test_fine_tune_refuses_a_loss_that_is_no_scalar(loss: Any, code: str) -> None:
     with pytest.raises(PenjingError, match=code):
         tuned(loss=loss)
+
+
+def linear() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def by_hand(model: nn.Module, rates: list[float]) -> nn.Module:
+    """One epoch at each rate, as the textbook has it."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=rates[0], momentum=0.9)
+    for rate in rates:
+        optimizer.param_groups[0]["lr"] = rate
+        for x, y in clusters(4):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize(("bad", "rates"), [(None, [0.1] * 3), (6, [0.1, 0.05, 0.05]), (2, [0.05] * 3)])
+def test_fine_tune_is_plain_training_and_after_a_nan_the_same_from_the_last_epoch_at_half_the_rate(
+    bad: int | None, rates: list[float]
+) -> None:
+    calls = iter(range(10**6))
+
+    def loss(outputs: Tensor, batch: Any) -> Tensor:
+        value = nn.functional.cross_entropy(outputs, batch[1])
+        return value * float("nan") if next(calls) == bad else value
+
+    model = linear()
+    step = FineTune(
+        epochs=3, train=clusters(4), loss=loss, optimizer="sgd", lr=0.1, schedule="constant", warmup=0.0,
+        weight_decay=0.0, clip=None,
+    )  # fmt: skip
+    step.apply(model, Situation(linear()))
+    assert states_equal(model, by_hand(linear(), rates))
