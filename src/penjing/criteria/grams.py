@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from penjing.network.projection import Projection, projections, readers
 from penjing.network.replay import Replay, Shaped, by_shape
 from penjing.network.solve import tensor_named
 
+_ALIKE = 1e-10
+"""Outputs whose squared distance from their mean is a smaller share of their own are taken for constant."""
+
 ROWS = 32768
 """Positions (tokens, pixels) that are looked at in a layer, in all batches together; or 16 a feature."""
 
@@ -32,6 +36,8 @@ class Reading:
         matrix: the parameter, [groups, outputs, features].
         rows: positions seen.
         samples: inputs seen.
+        shift: mean features of the first batch, from which they are counted: no digits are lost to a large
+            mean; [groups, 1, features].
         x: sum of features, float64 [groups, features].
         xx: sum of their products, float64 [groups, features, features].
         yy: sum of squared outputs, float64 [groups, outputs].
@@ -43,6 +49,7 @@ class Reading:
     matrix: Tensor
     rows: int
     samples: int
+    shift: Tensor
     x: Tensor
     xx: Tensor
     yy: Tensor
@@ -94,10 +101,17 @@ class Grams:
             seed: of their choice, and of random directions.
 
         Raises:
-            PenjingError: PJ310, PJ311, PJ320, the data cannot be used.
+            PenjingError: PJ310, PJ311, PJ320, PJ322, the data cannot be used.
         """
         self._net, self._memory, self._rows, self._seed = net, memory_bytes, rows, seed
         self._shaped, self.notes = by_shape(net, data)
+        if not self._shaped:
+            raise PenjingError(
+                "PJ322",
+                "no batch of the calibration data can be run through the traced graph",
+                because="; ".join(self.notes),
+                tries=['criterion="taylor", which runs the model itself', "other example inputs"],
+            )
         self._named = [_used_once(kind.net) for kind in self._shaped]
         self.names = frozenset(projection.weight for projection in self._named[0].values())
         self._order = [
@@ -167,10 +181,10 @@ class Grams:
                     _Pass(kind, call, asked, found, batches, self._rows, f"{self._seed}-{number}").run()
                     number += 1
         for name, reading in found.items():
-            if not bool(reading.xx.isfinite().all()):
+            if not bool(reading.xx.isfinite().all() and reading.slope.isfinite().all()):
                 raise PenjingError(
                     "PJ303",
-                    f"what `{name}` reads is not finite on the calibration data",
+                    f"what `{name}` reads, or a gradient there, is not finite on the calibration data",
                     because="scores made of it would rank nothing",
                     tries=["look for huge values in the data"],
                 )
@@ -182,7 +196,7 @@ def _used_once(net: Network) -> dict[fx.Node, Projection]:
     return {
         node: own
         for node, own in projections(net.trace).items()
-        if count[id(tensor_named(net.model, own.weight))] == 1
+        if count(tensor_named(net.model, own.weight)) == 1
     }
 
 
@@ -240,7 +254,9 @@ class _Pass:
         if reading is None:
             shapes = ((groups, width), (groups, width, width), (groups, out), (groups, out))
             empty = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
-            reading = self._found[own.weight] = Reading(own, matrix, 0, 0, *empty)
+            shift = features.mean(1, keepdim=True)
+            reading = self._found[own.weight] = Reading(own, matrix, 0, 0, shift, *empty)
+        features = features - reading.shift
         reading.rows += len(chosen)
         reading.samples += y.shape[0] if y.ndim else 1
         reading.x += features.sum(1, dtype=torch.float64)
@@ -259,9 +275,15 @@ def _projected(outputs: Sequence[Any], generator: torch.Generator) -> Tensor | N
     for leaf in outputs:
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.requires_grad:
             direction = torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
-            value = leaf.detach()
-            about = value.mean(0, keepdim=True) if value.ndim and len(value) > 1 else torch.zeros_like(value)
-            samples = max(1, leaf.shape[0] if leaf.ndim else 1)
-            spread = (value - about).square().sum() / samples
-            terms.append((leaf * direction).sum() / spread.sqrt().clamp_min(torch.finfo(leaf.dtype).tiny))
+            size = _spread(leaf.detach().double())
+            if 0 < size < math.inf:
+                terms.append((leaf * direction).sum() / size)
     return torch.stack(terms).sum() if terms else None
+
+
+def _spread(value: Tensor) -> float:
+    """Root of the squared distance of a sample from the mean of its batch; from zero where all are alike."""
+    samples = max(1, value.shape[0] if value.ndim else 1)
+    energy = float(value.square().sum())
+    apart = float((value - value.mean(0, keepdim=True)).square().sum()) if value.ndim else 0.0
+    return math.sqrt((apart if apart > _ALIKE * energy else energy) / samples)

@@ -18,6 +18,9 @@ from penjing.network import Axis, Member
 DAMPING = 1e-2
 """Added to the diagonal of a Gram matrix, as a share of its mean."""
 
+_LEAST, _LEAST_SHARE = 1e-30, 1e-9
+"""What a variance is taken to be at least: an absolute one, and a share of that of the liveliest group."""
+
 ROUNDS = 256
 """Units go one by one in an axis of up to so many; in larger ones, a share of those left at a time."""
 
@@ -80,15 +83,25 @@ def removal(
     return worth
 
 
+def _inverse(covariance: Tensor, damping: float) -> Tensor:
+    """Of the damped covariance, [groups, features, features]; damped more where rounding calls for it.
+
+    Groups whose features never vary are damped by next to nothing, for they cost next to nothing.
+    """
+    level = covariance.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    level = level.clamp_min(max(_LEAST, _LEAST_SHARE * float(level.max()))).expand_as(covariance[:, 0])
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(covariance + torch.diag_embed(damping * level))
+        if not bool(failed.any()):
+            return torch.cholesky_inverse(factor)
+        damping *= 10.0
+
+
 class _State:
     """One consumer with some of its features gone."""
 
     def __init__(self, consumer: Consumer, size: int, damping: float) -> None:
-        damped = consumer.covariance.clone()
-        diagonal = damped.diagonal(dim1=-2, dim2=-1)
-        tiny = torch.finfo(torch.float64).tiny ** 0.5
-        diagonal += damping * diagonal.mean(-1, keepdim=True) + tiny
-        self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+        self._inverse = _inverse(consumer.covariance, damping)
         self._weight = consumer.weight * consumer.sensitivity.sqrt()[..., None]
         self._places = [(consumer.units == unit).nonzero().flatten() for unit in range(size)]
         self._left: dict[int, list[int]] = defaultdict(list)
@@ -153,7 +166,7 @@ class Obs(UnitCriterion):
             if reading is None:
                 unread = unread or statistics.grams.multiplies(member)
             elif member.dim == reading.projection.into:
-                consumers.append(_consumer(reading, member))
+                consumers += _consumers(reading, member)
             elif member.dim == reading.projection.out:
                 made += _made(reading, member, axis.size)
                 unmade = False
@@ -164,14 +177,20 @@ class Obs(UnitCriterion):
         return removal(consumers, made)
 
 
-def _consumer(reading: Reading, member: Member) -> Consumer:
-    units = torch.tensor(reading.projection.labels(member.units))
-    return Consumer(reading.matrix.double(), reading.covariance, reading.sensitivity, units)
+def _consumers(reading: Reading, member: Member) -> list[Consumer]:
+    """One, or one for each group where groups read different units."""
+    labels = reading.projection.read_by(member.units)
+    parts = [slice(None)] if len(set(labels)) == 1 else [slice(g, g + 1) for g in range(len(labels))]
+    matrix, covariance = reading.matrix.double(), reading.covariance
+    return [
+        Consumer(matrix[part], covariance[part], reading.sensitivity[part], torch.tensor(units))
+        for part, units in zip(parts, labels, strict=False)
+    ]
 
 
 def _made(reading: Reading, member: Member, size: int) -> Tensor:
     """What it costs that the outputs of a layer which belong to a unit are zero, [size]."""
-    units = torch.tensor(member.units)
+    units = torch.tensor(reading.projection.made_by(member.units))
     known = units >= 0
     worth = (reading.energy * reading.sensitivity).flatten()
     return torch.zeros(size, dtype=torch.float64).index_add_(0, units[known], worth[known])

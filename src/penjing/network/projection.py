@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -21,6 +21,9 @@ from penjing.network.arguments import bind, operator_name
 from penjing.network.program import Trace
 
 _CONVOLUTIONS = {f"aten.conv{n}d": n for n in (1, 2, 3)}
+_TRANSPOSED = {"aten.conv_transpose1d": 1, "aten.conv_transpose2d": 2, "aten.conv_transpose3d": 3}
+_TURNS = frozenset({"aten.t", "aten.numpy_T", "aten.transpose", "aten.permute"})
+_MULTIPLY = frozenset({"aten.linear", *_CONVOLUTIONS, *_TRANSPOSED})
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,11 @@ class Window:
     Attributes:
         kernel: taps.
         stride: step from one output to the next.
-        before: zeros that are put before the input.
-        after: zeros that are put after it.
+        before: zeros that are put before the input; less than none cuts it off.
+        after: zeros that are put after it; likewise.
         dilation: step from one tap to the next.
+        spread: step from one input to the next, with zeros between; more than 1 in a transposed convolution,
+            which is a convolution of the spread input with taps in the opposite order.
     """
 
     kernel: tuple[int, ...]
@@ -40,6 +45,7 @@ class Window:
     before: tuple[int, ...]
     after: tuple[int, ...]
     dilation: tuple[int, ...]
+    spread: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ class Projection:
         if self.window is None:
             return (weight if self.out == 0 else weight.t()).unsqueeze(0)
         grouped = weight.unflatten(0, (self.groups, -1)).flatten(3)
+        if self.out:
+            grouped = grouped.transpose(1, 2).flip(3)
         taps_first: Tensor = grouped.transpose(2, 3).flatten(2)
         return taps_first
 
@@ -89,12 +97,36 @@ class Projection:
             found = matrix[0] if self.out == 0 else matrix[0].t()
         else:
             taps = matrix.unflatten(2, (self.taps, -1)).transpose(2, 3)
+            if self.out:
+                taps = taps.transpose(1, 2).flip(3)
             found = taps.flatten(0, 1).reshape(like.shape)
         return found.to(like.dtype).contiguous()
 
-    def labels(self, units: tuple[int, ...]) -> tuple[int, ...]:
-        """The unit of every feature, given that of every index along the weight's dimension `into`."""
-        return units * self.taps
+    def grouped(self, weight: Tensor, value: Tensor, output: Tensor) -> Projection:
+        """The same operator where groups may have gone: with a `weight`, input and output of other widths."""
+        if self.window is None:
+            return self
+        whole = output if self.out else value
+        return replace(self, groups=whole.shape[self.channel(whole)] // weight.shape[1])
+
+    def read_by(self, units: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The unit of every feature, for each group.
+
+        Args:
+            units: that of every index along the weight's dimension `into`.
+        """
+        if self.into:
+            return [units * self.taps] * self.groups
+        each = len(units) // self.groups
+        return [units[first : first + each] * self.taps for first in range(0, len(units), each)]
+
+    def made_by(self, units: tuple[int, ...]) -> tuple[int, ...]:
+        """The unit of every output, group after group.
+
+        Args:
+            units: that of every index along the weight's dimension `out`.
+        """
+        return units * self.groups if self.out else units
 
     def sample(self, value: Tensor, most: int, generator: torch.Generator) -> Tensor:
         """Rows of the output `value` to look at: `most` of them drawn in order, or all; int64 [rows]."""
@@ -130,8 +162,21 @@ class Projection:
         return grouped
 
 
+def _spread(value: Tensor, steps: tuple[int, ...]) -> Tensor:
+    """An input [batch, channels, *space] with zeros between its entries."""
+    if all(step == 1 for step in steps):
+        return value
+    space = value.shape[2:]
+    wide = value.new_zeros(
+        (*value.shape[:2], *((n - 1) * step + 1 for n, step in zip(space, steps, strict=True)))
+    )
+    wide[(slice(None), slice(None), *(slice(None, None, step) for step in steps))] = value
+    return wide
+
+
 def _patches(value: Tensor, window: Window, rows: Tensor) -> Tensor:
     """Rows [rows, taps, channels] of a padded input [batch, channels, *space]."""
+    value = _spread(value, window.spread)
     sides = [side for pair in zip(window.before, window.after, strict=True) for side in pair]
     paired = [sides[2 * n : 2 * n + 2] for n in range(len(window.kernel))]
     padded = F.pad(value, [side for pair in reversed(paired) for side in pair]).movedim(1, -1)
@@ -162,8 +207,8 @@ def projections(trace: Trace) -> dict[fx.Node, Projection]:
     return found
 
 
-def readers(trace: Trace, held: Callable[[str], object]) -> Counter[int]:
-    """By the identity of a parameter, how many operators read it, under all its names.
+def readers(trace: Trace, held: Callable[[str], Tensor]) -> Callable[[Tensor], int]:
+    """How many operators read a parameter, under all its names and through others that share its memory.
 
     Args:
         trace: the graph.
@@ -172,8 +217,52 @@ def readers(trace: Trace, held: Callable[[str], object]) -> Counter[int]:
     found: Counter[int] = Counter()
     for node in trace.graph.nodes:
         if node.op == "placeholder" and node.name in trace.state:
-            found[id(held(trace.state[node.name]))] += len(node.users)
-    return found
+            found[_place(held(trace.state[node.name]))] += _uses(node)
+    return lambda tensor: found[_place(tensor)]
+
+
+def _uses(node: fx.Node) -> int:
+    return sum(_uses(user) if _turned(user) else 1 for user in node.users)
+
+
+def _turned(node: fx.Node) -> bool:
+    """Whether it is a matrix with rows and columns exchanged."""
+    name = operator_name(node.target) if node.op == "call_function" else ""
+    if name not in _TURNS or node.args[0].meta["val"].ndim != 2:  # type: ignore[union-attr]
+        return False
+    if name == "aten.permute":
+        first, _ = cast(Sequence[int], node.args[1])
+        return first % 2 == 1
+    return len({cast(int, dim) % 2 for dim in node.args[1:]}) != 1
+
+
+def _place(tensor: Tensor) -> int:
+    """Where it lies; one that has no memory (on `meta`) is known by itself."""
+    return tensor.data_ptr() or id(tensor)
+
+
+def computed(trace: Trace) -> list[str]:
+    """Parameters from which weights of linear layers and convolutions are computed (weight norm), by name."""
+    found: dict[str, None] = {}
+    for node in trace.graph.nodes:
+        weight = bind(node).get("weight") if operator_name(node.target) in _MULTIPLY else None
+        if isinstance(weight, fx.Node) and weight.op == "call_function":
+            found.update(dict.fromkeys(_parameters(weight, trace)))
+    return list(found)
+
+
+def _parameters(node: fx.Node, trace: Trace) -> list[str]:
+    """All that a value is computed from; none where the inputs of the network are among it."""
+    seen: dict[fx.Node, None] = {}
+    left = [node]
+    while left:
+        here = left.pop()
+        if here not in seen:
+            seen[here] = None
+            left += reversed(here.all_input_nodes)
+    if any(one.name in trace.inputs for one in seen):
+        return []
+    return [trace.state[one.name] for one in seen if one.name in trace.state]
 
 
 def _read(node: fx.Node, trace: Trace) -> Projection | None:
@@ -186,6 +275,8 @@ def _read(node: fx.Node, trace: Trace) -> Projection | None:
         return _product(node, trace, name)
     if name in _CONVOLUTIONS:
         return _convolution(node, trace, _CONVOLUTIONS[name])
+    if name in _TRANSPOSED:
+        return _transposed(node, trace, _TRANSPOSED[name])
     return None
 
 
@@ -214,19 +305,26 @@ def _convolution(node: fx.Node, trace: Trace, dims: int) -> Projection | None:
         after = tuple(size - size // 2 for size in whole)
     else:
         before = after = _each(0 if padding == "valid" else padding, dims)
-    window = Window(kernel, stride, before, after, dilation)
+    window = Window(kernel, stride, before, after, dilation, (1,) * dims)
     groups = int(arguments["groups"])
-    return _made(
-        node,
-        trace,
-        arguments["input"],
-        weight,
-        arguments["bias"],
-        into=1,
-        out=0,
-        groups=groups,
-        window=window,
-    )
+    bias = arguments["bias"]
+    return _made(node, trace, arguments["input"], weight, bias, into=1, out=0, groups=groups, window=window)
+
+
+def _transposed(node: fx.Node, trace: Trace, dims: int) -> Projection | None:
+    """The weight is [inputs, outputs per group, *taps]; see Dumoulin and Visin 2016, arXiv:1603.07285, 4."""
+    arguments = bind(node)
+    weight = arguments["weight"]
+    if not isinstance(weight, fx.Node):
+        return None
+    kernel = tuple(int(size) for size in weight.meta["val"].shape[2:])
+    stride, dilation = _each(arguments["stride"], dims), _each(arguments["dilation"], dims)
+    padding, more = _each(arguments["padding"], dims), _each(arguments["output_padding"], dims)
+    before = tuple(d * (taps - 1) - p for d, taps, p in zip(dilation, kernel, padding, strict=True))
+    after = tuple(side + extra for side, extra in zip(before, more, strict=True))
+    window = Window(kernel, (1,) * dims, before, after, dilation, stride)
+    groups, bias = int(arguments["groups"]), arguments["bias"]
+    return _made(node, trace, arguments["input"], weight, bias, into=0, out=1, groups=groups, window=window)
 
 
 def _each(given: Any, dims: int) -> tuple[int, ...]:
@@ -238,7 +336,11 @@ def _made(
     node: fx.Node, trace: Trace, source: Any, weight: Any, bias: Any, *, into: int, out: int, **more: Any
 ) -> Projection | None:
     """None where what it multiplies by is computed, or no tensor comes in."""
-    if not isinstance(source, fx.Node) or not isinstance(weight, fx.Node) or weight.name not in trace.state:
+    if not isinstance(source, fx.Node) or not isinstance(weight, fx.Node):
+        return None
+    while _turned(weight):
+        weight, into, out = cast(fx.Node, weight.args[0]), out, into
+    if weight.name not in trace.state:
         return None
     if "window" not in more and weight.meta["val"].ndim != 2:
         return None

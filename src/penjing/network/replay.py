@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
@@ -13,7 +16,9 @@ from penjing.errors import PenjingError
 from penjing.network.batch import Batch
 from penjing.network.call import Call
 from penjing.network.network import Network, trace
+from penjing.network.outputs import flatten
 from penjing.network.solve import tensor_named
+from penjing.network.untouched import untouched
 
 Called = tuple[Any, tuple[Any, ...], dict[str, Any]]
 """What is called for an operator: target, arguments, named arguments, tensors as graph nodes."""
@@ -65,8 +70,16 @@ class Replay:
             if not all(source in self.values or self._is_held(source) for source in _nodes((args, kwargs))):
                 return None  # it reads what is left out
             args, kwargs = cast(tuple[Any, Any], fx.map_arg((args, kwargs), self.read))
-            self.values[node] = function(*args, **kwargs)
+            with _drawn_alike(function, node.name):
+                self.values[node] = function(*args, **kwargs)
         return self.values.get(node)
+
+    def whole(self) -> list[Any]:
+        """Runs all operators; the outputs of the network."""
+        for node in self._left:
+            found = self.run(node)
+            self.done(node)
+        return cast(list[Any], found)
 
     def read(self, leaf: Any) -> Any:
         """The value of a graph node; anything else stands for itself. Parameters are read as they are now."""
@@ -89,6 +102,17 @@ class Replay:
                 self.values.pop(source, None)
         if node.op == "call_function" and not node.users:
             self.values.pop(node, None)
+
+
+@contextmanager
+def _drawn_alike(function: Any, name: str) -> Iterator[None]:
+    """Operators that draw random numbers draw the same in every run, and leave those of others alone."""
+    if torch.Tag.nondeterministic_seeded not in getattr(function, "tags", ()):
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(zlib.crc32(name.encode()))
+        yield
 
 
 def _nodes(arguments: Any) -> Iterator[fx.Node]:
@@ -122,18 +146,19 @@ def by_shape(net: Network, batches: Iterable[Any]) -> tuple[list[Shaped], list[s
     """Batches sorted by their shapes, each kind with a network that was traced on it.
 
     A traced graph states the sizes that its example inputs had. Axes are those of the model, whatever it is
-    called with, and go by the same names.
+    called with, and go by the same names. Where the model's code decides by values which way to go, batches
+    that go another way than the example inputs are left out.
 
     Args:
         net: traced on any inputs.
         batches: `inputs` or `(inputs, targets)`.
 
     Returns:
-        The kinds, that of most batches first, and notes on batches that cannot be used.
+        The kinds, that of most batches first (none where no batch can be used), and notes on batches that
+        cannot be used.
 
     Raises:
-        PenjingError: PJ310, a batch does not fit the model; PJ320, NaN in one; PJ311, no
-            batch.
+        PenjingError: PJ310, a batch does not fit the model; PJ320, NaN in one; PJ311, no batch.
     """
     kinds: dict[Any, list[Call]] = {}
     for number, given in enumerate(batches):
@@ -154,12 +179,39 @@ def by_shape(net: Network, batches: Iterable[Any]) -> tuple[list[Shaped], list[s
     for shapes, calls in ordered[:MOST_SHAPES]:
         own = net if shapes == _shapes(net.call) else trace(net.model, calls[0])
         if [(axis.name, axis.size) for axis in own.axes] == [(axis.name, axis.size) for axis in net.axes]:
-            found.append(Shaped(own, calls))
+            alike = [call for call in calls if own.trace.specialised is None or _goes_as_traced(own, call)]
+            if len(alike) < len(calls):
+                notes.append(
+                    f"{len(calls) - len(alike)} of the batches are not used: the model's code goes another "
+                    f"way with their values than with the example inputs ({own.trace.specialised})"
+                )
+            if alike:
+                found.append(Shaped(own, alike))
         else:
             notes.append(
                 f"{len(calls)} of the batches are not used: the model works otherwise on their shapes"
             )
     return found, notes
+
+
+def _goes_as_traced(net: Network, call: Call) -> bool:
+    """Whether the graph gives for a batch what the model gives."""
+    with untouched(net.model), torch.no_grad():
+        try:
+            wanted, _ = flatten(call.copy().run(net.model))
+            found = Replay(net, call).whole()
+        except RuntimeError:  # the graph does not even fit the values
+            return False
+        return len(found) == len(wanted) and all(map(_same, found, wanted))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return bool(one == other)
+    if one.shape != other.shape:
+        return False
+    size = float(other.double().abs().max()) if other.numel() else 0.0
+    return bool(torch.allclose(one.double(), other.double(), rtol=0, atol=1e-3 * size, equal_nan=True))
 
 
 def _shapes(call: Call) -> Any:

@@ -16,8 +16,8 @@ from penjing.network.outputs import flatten
 def deviation(model: nn.Module, original: nn.Module, batches: Iterable[Any]) -> float:
     """Squared difference of all real outputs over their spread about their mean; 0 for the same function.
 
-    Both run in eval mode and are left as they were. The mean of every output is taken over each batch. An
-    output that is not finite makes it infinite.
+    Both run in eval mode, draw the same random numbers where they draw any, and are left as they were. The
+    mean of every output is taken over each batch. An output that is not finite makes it infinite.
 
     Raises:
         PenjingError: PJ310, a batch does not run through one of them.
@@ -28,7 +28,7 @@ def deviation(model: nn.Module, original: nn.Module, batches: Iterable[Any]) -> 
         original.eval()
         for number, given in enumerate(batches):
             batch = Batch.read(original, given, number)
-            for mine, aim in zip(_real(batch.run(model)), _real(batch.run(original)), strict=True):
+            for mine, aim in zip(_run(batch, model), _run(batch, original), strict=True):
                 if mine.shape != aim.shape:
                     return math.inf
                 about = aim.mean(0, keepdim=True) if aim.ndim and len(aim) > 1 else torch.zeros_like(aim)
@@ -38,6 +38,9 @@ def deviation(model: nn.Module, original: nn.Module, batches: Iterable[Any]) -> 
     return found if math.isfinite(found) else math.inf
 
 
-def _real(outputs: Any) -> list[Tensor]:
-    leaves, _ = flatten(outputs)
+def _run(batch: Batch, model: nn.Module) -> list[Tensor]:
+    """The real outputs."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        leaves, _ = flatten(batch.run(model))
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -33,7 +33,7 @@ class Layer:
         self._weight = tensor_named(model, self.projection.weight)
         self._bias = tensor_named(model, self.projection.bias) if self.projection.bias else None
         self._parts = [
-            (step, replace(own, groups=self._groups(step, own)), self._chain(step, own))
+            (step, self._grouped(step, own), self._chain(step, own))
             for (step, _), own in zip(column, projections, strict=True)
         ]
 
@@ -65,13 +65,20 @@ class Layer:
                 self._renorm(norm, matrix, halves, offset)
         return found, count
 
-    def _groups(self, step: Lockstep, own: Projection) -> int:
-        """Of the cut network, where groups may have gone."""
-        read = step.pairs[0][1].read(own.input)
-        return int(read.shape[own.channel(read)]) // self._weight.shape[1] if own.window else 1
+    @property
+    def features(self) -> int:
+        """How many are read for one output."""
+        return self._parts[0][1].matrix(self._weight).shape[2]
+
+    def _grouped(self, step: Lockstep, own: Projection) -> Projection:
+        """As in the cut network."""
+        cut = step.pairs[0][1]
+        return own.grouped(self._weight, cut.read(own.input), cut.values[own.node])
 
     def _chain(self, step: Lockstep, own: Projection) -> Chain:
-        return chain(own.node, step.pairs[0][1].values, step.tensor, self._weight.shape[own.out])
+        values = step.pairs[0][1].values
+        output = values[own.node]
+        return chain(own.node, values, step.tensor, output.shape[own.channel(output)])
 
     def _moments(self, rows: int, generator: torch.Generator) -> list[Moments]:
         """Of what the layer reads and of what its output lacks, for samples of even and odd number."""

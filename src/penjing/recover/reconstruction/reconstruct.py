@@ -15,7 +15,7 @@ from torch import nn
 
 from penjing.errors import PenjingError
 from penjing.network.batch import kept_modes
-from penjing.network.projection import Projection, projections, readers
+from penjing.network.projection import Projection, computed, projections, readers
 from penjing.network.replay import Shaped, by_shape, peak_bytes
 from penjing.network.solve import tensor_named
 from penjing.plan import Plan
@@ -85,6 +85,15 @@ class Reconstruct(Step):
         shaped, notes = by_shape(net, batches)
         shaped, left_out = fitting(shaped, self.memory_bytes)
         notes += left_out
+        if not shaped:
+            notes.append("nothing is reconstructed: no batch can be used")
+            nothing = dict.fromkeys(("deviation_before", "deviation_after"))
+            return RecoveryRecord(
+                method="reconstruct",
+                options={"layers": 0, "batches": 0, **nothing},
+                seconds=time.perf_counter() - start,
+                notes=tuple(notes),
+            )
         seed = situation.seed if self.seed is None else self.seed
         former = deepcopy(model.state_dict())
         before = deviation(model, situation.original, batches)
@@ -152,10 +161,11 @@ class _Walk:
         self._steps = [step for step in steps if alike(step.net, steps[0].net)]
         self._found = [projections(step.net.trace) for step in self._steps]
         self._model, self._rows, self._watch = model, rows, watch
+        self._computed = computed(self._steps[0].net.trace)
         self._readers = readers(self._steps[0].net.trace, partial(tensor_named, self._steps[0].net.model))
         self._generator = torch.Generator().manual_seed(seed)
         self.solved: dict[str, float] = {}
-        self._shared: list[str] = []
+        self._shared: dict[str, None] = {}
         self._short: dict[str, tuple[int, int]] = {}
 
     def run(self) -> _Walk:
@@ -174,12 +184,13 @@ class _Walk:
         value = step.pairs[0][1].values.get(node)
         if value is None or not value.is_floating_point():
             return
-        if self._readers[id(tensor_named(step.net.model, name))] > 1:
-            self._shared.append(name)
+        if self._readers(tensor_named(step.net.model, name)) > 1:
+            self._shared[name] = None
             return
-        features = own[0].taps * tensor_named(self._model, name).shape[own[0].into]
+        layer = Layer(column, own, self._model)
+        features = layer.features
         rows = self._rows or max(_LEAST_ROWS, _ROWS_PER_FEATURE * features)
-        found, seen = Layer(column, own, self._model).solve(rows, self._generator)
+        found, seen = layer.solve(rows, self._generator)
         if seen < 2 * features:
             self._short[name] = seen, features
         self.solved[name] = found.gain
@@ -189,7 +200,11 @@ class _Walk:
         """What the user should know."""
         found = []
         if self._shared:
-            found.append(f"left as they are, since they are used in several places: {_listed(self._shared)}")
+            found.append(
+                f"left as they are, since they are used in several places: {_listed([*self._shared])}"
+            )
+        if self._computed:
+            found.append(f"left as they are, since weights are computed from them: {_listed(self._computed)}")
         if self._short:
             name, (seen, features) = max(self._short.items(), key=lambda item: item[1][1] / item[1][0])
             found.append(

@@ -14,7 +14,7 @@ _SAME = frozenset(
     {"aten.dropout", "aten.feature_dropout", "aten.clone", "aten.contiguous", "aten.alias", "aten.detach"}
 )
 _LEAST = 1e-3
-"""Of the median scale: channels that are scaled by less cannot mend anything."""
+"""Of the mean scale: channels that are scaled by less cannot mend anything."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ def missing(whole: Tensor, cut: Tensor, scale: Tensor, channel: int) -> Tensor:
         channel: the dimension of channels.
     """
     size = scale.abs()
-    weak = size <= _LEAST * size.median()
+    weak = size <= _LEAST * size.mean()
     factor = torch.where(weak, 0.0, 1 / torch.where(weak, 1.0, scale)).to(whole.dtype)
     shape = [1] * whole.ndim
     shape[channel] = -1
