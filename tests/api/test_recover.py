@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import penjing as pj
+from penjing.api import resume
+from penjing.recover import Watch
 from tests.api.models import accuracy, loss, patterns, small
 
 EXAMPLE = patterns()[0][0][:4]
@@ -109,3 +111,32 @@ def test_prune_goes_on_with_fine_tuning_bit_for_bit_when_killed(tmp_path: Path, 
     assert all(torch.equal(value, theirs[name]) for name, value in mine_.items())
     events = [json.loads(line) for line in (tmp_path / "killed" / "events.jsonl").read_text().splitlines()]
     assert [event["epoch"] for event in events if event["event"] == "epoch"] == [1, 2, 3]
+
+
+def test_resume_tells_its_log_of_the_epochs_that_are_left(tmp_path: Path) -> None:
+    class Told(Watch):
+        def __init__(self) -> None:
+            self.epochs: list[int] = []
+
+        def event(self, kind: str, /, **figures: Any) -> None:
+            if kind == "epoch":
+                self.epochs.append(figures["epoch"])
+
+    asked, before, after = iter(range(100)), Told(), Told()
+
+    def judge(model: nn.Module) -> float:
+        if next(asked) == 2:
+            raise Killed
+        return accuracy(model)
+
+    task = pj.Task(small(), EXAMPLE, train=patterns(), calibration=patterns(1), evaluate=judge)
+    given: dict[str, Any] = {
+        "recover": pj.FineTune(epochs=3, train=patterns(), loss="label"), "criterion": "magnitude",
+        "data": patterns(1), "evaluate": judge, "directory": tmp_path / "run", "log": before,
+    }  # fmt: skip
+    with pytest.raises(Killed):
+        by_macs(**given)
+    result = resume(tmp_path / "run", task=task, log=[after])
+    assert before.epochs == [1]
+    assert after.epochs == [2, 3]
+    assert len(result.report.recovery[0].history) == 4

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from penjing.api.prune import Result, prune
 from penjing.api.source import load_task
 from penjing.api.task import Task
 from penjing.errors import PenjingError
+from penjing.recover import Watch
 from penjing.run import begun
 
 
-def resume(directory: Path | str, *, task: Task | None = None) -> Result:
+def resume(
+    directory: Path | str, *, task: Task | None = None, log: Watch | Sequence[Watch] | None = None
+) -> Result:
     """Goes on with a run where it was stopped, by whatever.
 
     Args:
         directory: of the run.
         task: model and data; None for those that the recipe names, `file.py:task`.
+        log: as in `prune`.
 
     Returns:
         What the run would have given without a stop.
@@ -55,4 +60,5 @@ def resume(directory: Path | str, *, task: Task | None = None) -> Result:
         threads=recipe.threads,
         source=recipe.model,
         directory=directory,
+        log=log,
     )

@@ -30,6 +30,9 @@ Output = Annotated[
         "-o", "--output", help="The run's directory: new, empty, or that of the same run.", show_default=False
     ),
 ]
+TensorBoardFolder = Annotated[
+    Path | None, typer.Option(help="Folder for TensorBoard's event file.", show_default=False)
+]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 
@@ -73,9 +76,7 @@ def prune(
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better metric after which fine-tuning stops.")
     ] = None,
-    tensorboard: Annotated[
-        Path | None, typer.Option(help="Folder for TensorBoard's event file.", show_default=False)
-    ] = None,
+    tensorboard: TensorBoardFolder = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

@@ -10,14 +10,15 @@ from rich.console import Console
 
 from penjing import api
 from penjing.cli.output import Json, draw, print_record
-from penjing.cli.prune import DEMO, finish
+from penjing.cli.prune import DEMO, TensorBoardFolder, finish
 from penjing.demo.task import task as demo_task
 from penjing.report import draw as drawn
-from penjing.run import begun, is_finished, read_report
+from penjing.run import TensorBoard, begun, is_finished, read_report
 
 
 def resume(
     run: Annotated[Path, typer.Argument(help="The directory of a run.", show_default=False)],
+    tensorboard: TensorBoardFolder = None,
     json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, by Ctrl-C, a full disk, or a loss of power."""
@@ -30,4 +31,6 @@ def resume(
             draw(drawn(report, axes=False))
         return
     recipe, _ = begun(run)
-    finish(api.resume(run, task=demo_task() if recipe.model == DEMO else None), run, json)
+    task = demo_task() if recipe.model == DEMO else None
+    log = None if tensorboard is None else TensorBoard(tensorboard)
+    finish(api.resume(run, task=task, log=log), run, json)
