@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 import penjing as pj
 from penjing.cli import main
+from penjing.run import loop
 from penjing.run.lock import locked
 from tests.api.models import accuracy, loss, patterns, small
 from tests.run.jobs import ROOT, TASK, arguments, environment, penjing, prune, result_of, same_weights
@@ -291,3 +293,26 @@ def test_a_job_that_is_refused_leaves_no_directory(tmp_path: Path) -> None:
         with pytest.raises(pj.PenjingError):
             prune(tmp_path / "run", **changed)
         assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_fails_on_the_way_says_how_to_go_on_and_does(run: Path) -> None:
+    def failing(_: torch.nn.Module) -> float:
+        raise RuntimeError("no")
+
+    with pytest.raises(pj.PenjingError) as caught:
+        prune(run, evaluate=failing)
+    assert caught.value.code == "PJ315"
+    assert "goes on from here" in caught.value.tries[-1]
+    assert same_weights(prune(run).model, prune(None).model)
+
+
+def test_timings_that_were_too_noisy_are_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = cycle([True, False])  # when the result is timed, and when the loop asks
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_inside", lambda *_: next(verdicts))
+        patch.setattr(loop, "_too_noisy", lambda *_: pj.PenjingError("PJ511", "noise"))
+        with pytest.raises(pj.PenjingError, match="PJ511"):
+            prune(tmp_path / "run", recover=None)
+    before = done(tmp_path / "run")
+    prune(tmp_path / "run", recover=None)
+    assert done(tmp_path / "run")[len(before) :] == ["005-result", "006-metrics"]

@@ -39,6 +39,7 @@ def finish(made: Ingredients, session: Session) -> Report:
             synchronise(draft / name)
         (draft / name).replace(journal.folder / name)
     log.event("finished", **report.after.model_dump(mode="json", exclude_none=True))
+    log.close()  # whatever it has to say stands in the log before that is hashed
     if journal.durable:
         synchronise(journal.folder / EVENTS)
     files = {name: file_hash(journal.folder / name) for name in sorted({*names, EVENTS})}

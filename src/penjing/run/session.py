@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Final
 from penjing.errors import PenjingError
 from penjing.run.directory import (
     check_target,
+    is_finished,
     is_unfinished,
     open_permissions,
     room,
@@ -88,8 +89,11 @@ def lasting(job: Job, folder: Path) -> Iterator[Session]:
     if fresh:
         _create(job, folder)
     with _told_how_to_go_on(job, folder), locked(folder), stoppable(), appended(folder) as events:
+        if is_finished(folder):
+            raise PenjingError("PJ609", f"another process has just finished the run in `{folder}`")
         since = max((event.get("seconds", 0.0) for event in read(folder)), default=0.0)
         log = Log(events, since=since, others=job.log)
+        journal: Journal | None = None
         try:
             log.event("begin", pid=os.getpid(), host=platform.node())
             journal = Journal(folder, log, seed=job.seed)
@@ -97,9 +101,13 @@ def lasting(job: Job, folder: Path) -> Iterator[Session]:
             check_same(folder, before, now)
             yield Session(replace(job, why=before["why"]), journal, log, before)
         except PenjingError as error:
-            if fresh and error.code != "PJ602" and not any(name.endswith("plan") for name in journal):
+            if error.code in ("PJ602", "PJ610"):
+                raise
+            if fresh and not any(name.endswith("plan") for name in journal or ()):
                 shutil.rmtree(folder, ignore_errors=True)
-            raise
+                raise
+            way_out = f"once that is mended, {how_to_go_on(job, folder)}"
+            raise _with_tries(error, [*error.tries, way_out]) from error
         except KeyboardInterrupt:
             with suppress(OSError):
                 log.event("stopped")
@@ -168,9 +176,12 @@ def _told_how_to_go_on(job: Job, folder: Path) -> Iterator[None]:
     except PenjingError as error:
         if error.code != "PJ602":
             raise
-        raise PenjingError(
-            "PJ602", error.what, because=error.because, path=error.path, tries=tries
-        ) from error
+        raise _with_tries(error, tries) from error
+
+
+def _with_tries(error: PenjingError, tries: Sequence[str]) -> PenjingError:
+    """The same error with other ways out."""
+    return PenjingError(error.code, error.what, because=error.because, path=error.path, tries=tries)
 
 
 def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
