@@ -153,6 +153,7 @@ OTHER: dict[str, tuple[dict[str, Any], str]] = {
         {"recover": [pj.BatchNorm(), pj.FineTune(epochs=2, train=patterns(seed=4))]},
         "+ recover.2.train",
     ),
+    "options of the criterion": ({"criterion": pj.criteria.Random(seed=5)}, "+ criterion: {'seed': 5}"),
     "criterion": ({"criterion": "magnitude"}, '+ criterion = "magnitude"'),
 }  # fmt: skip
 

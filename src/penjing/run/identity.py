@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from penjing.recover.seeding import seeded
 from penjing.run.job import Job
-from penjing.run.recipe import DATA, recipe_of
+from penjing.run.recipe import DATA, options_of, recipe_of
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
@@ -36,6 +36,7 @@ def identity(job: Job) -> dict[str, Any]:
         "recipe": recipe_of(job),
         "given": {
             "model": f"{type(job.model).__qualname__} {state_hash(job.model)}",
+            "criterion": str(options_of(job.criterion)),
             "example_inputs": _hash(job.example_inputs),
             **{name: _first(batches, job.seed) for name, batches in data.items() if batches is not None},
         },

@@ -51,7 +51,7 @@ class Journal:
             folder: of the run; only one process may write to it.
             log: told of every step; its times go on from those of the last one.
             seed: random numbers inside of every step follow from it.
-            durable: what is done must survive a loss of power.
+            durable: what is done must survive a loss of power; else it need not survive this process.
 
         Raises:
             OSError: the folder cannot be written.
@@ -120,8 +120,8 @@ class Journal:
         return Entry(self._whole(target)["record"], target)
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """Where the step of that name keeps its progress until it is done."""
-        return Kept(self._checkpoints(name), durable=self.durable)
+        """Where the step of that name keeps its progress until it is done; nowhere, if nobody can go on."""
+        return Kept(self._checkpoints(name)) if self.durable else Checkpoint()
 
     def discard(self, name: str) -> None:
         """Forgets a step and everything that came after it."""

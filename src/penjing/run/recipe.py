@@ -115,11 +115,18 @@ def recipe_of(job: Job) -> str:
 
 
 def _step(step: Step) -> dict[str, Any]:
-    """A recovery step without its data; functions by their names, other objects by their types'."""
-    found: dict[str, Any] = {"method": type(step).__name__}
-    made: Any = step  # by a user, it may be of any kind
+    """A recovery step without its data."""
+    return {"method": type(step).__name__, **options_of(step)}
+
+
+def options_of(made: Any) -> dict[str, Any]:
+    """What a step or a criterion was made with, but for data.
+
+    Functions stand by their names, other objects by their types'. What usually is None is left out then.
+    """
+    found = {}
     for option in fields(made) if is_dataclass(made) else ():
-        value = getattr(step, option.name)
+        value = getattr(made, option.name)
         if option.name in DATA or (value is None and option.default is None):
             continue
         found[option.name] = _NOTHING if value is None else _plain(value)

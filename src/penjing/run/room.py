@@ -14,18 +14,19 @@ _LEAST: Final = 2**20
 """Bytes for plan, report, log and the like."""
 
 
-def check_room(job: Job, folder: Path, *, way_out: str) -> None:
+def check_room(job: Job, folder: Path, *, lasting: bool, way_out: str) -> None:
     """Makes sure that what a run writes will fit, as far as it can be told from the size of the model.
 
     Args:
         job: what is asked.
         folder: where it is to be written; exists.
+        lasting: whether it is to survive a stop.
         way_out: what to do besides making room.
 
     Raises:
         PenjingError: PJ602, it will not.
     """
-    parts = estimate(job)
+    parts = estimate(job, lasting=lasting)
     needed, free = sum(parts.values()), shutil.disk_usage(folder).free
     if free < needed:
         shares = ", ".join(f"{name} {written('size', size)}" for name, size in parts.items() if size)
@@ -38,7 +39,7 @@ def check_room(job: Job, folder: Path, *, way_out: str) -> None:
         )
 
 
-def estimate(job: Job) -> dict[str, int]:
+def estimate(job: Job, *, lasting: bool) -> dict[str, int]:
     """Bytes by what they are for, at the most: the smaller network is taken to be as large as the model."""
     tensors = [*job.model.parameters(), *job.model.buffers()]
     state = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -47,7 +48,9 @@ def estimate(job: Job) -> dict[str, int]:
         "the exported original": state,
         "networks to measure": state * (4 if timed else 1),  # ten to calibrate with, of random widths
         "weights after each step of recovery": state * len(job.recover),
-        "checkpoints": state * 6 if job.recover else 0,  # two, each with weights and an optimizer's moments
+        "checkpoints": state * 6
+        if job.recover and lasting
+        else 0,  # two, each with weights and an optimizer's moments
         "the result": state * 3,
         "records": _LEAST,
     }

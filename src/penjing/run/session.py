@@ -65,7 +65,7 @@ def temporary(job: Job) -> Iterator[Session]:
     folder = staging()
     way_out = "set TMPDIR to a folder that you may write, on a disk with space left"
     try:
-        check_room(job, folder, way_out=way_out)
+        check_room(job, folder, lasting=False, way_out=way_out)
         with stoppable(), room(), appended(folder) as events, closing(Log(events, others=job.log)) as log:
             yield Session(job, Journal(folder, log, seed=job.seed, durable=False), log, {})
     except BaseException:
@@ -149,7 +149,7 @@ def _create(job: Job, folder: Path) -> None:
     check_target(folder)
     partial: Path | None = None
     try:
-        check_room(job, standing(folder), way_out="name a folder on another disk")
+        check_room(job, standing(folder), lasting=True, way_out="name a folder on another disk")
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         (partial / RECIPE).write_text(recipe_of(job), encoding="utf-8")
