@@ -87,7 +87,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("stage score", 4_096, marks=pytest.mark.slow),
         pytest.param("done 003-plan-candidate-1", 0, marks=pytest.mark.slow),
         ("done 005-recover-1-BatchNorm", 60_000),
-        pytest.param("done 006-recover-2-FineTune", 8_000, marks=pytest.mark.slow),
+        pytest.param("recovered", 8_000, marks=pytest.mark.slow),
         pytest.param("done 008-metrics", 20_000, marks=pytest.mark.slow),
         pytest.param("finished", 0, marks=pytest.mark.slow),
     ],
