@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -12,11 +13,16 @@ from penjing.network.projection import Projection
 from penjing.network.replay import Replay
 from penjing.network.solve import tensor_named
 from penjing.recover.reconstruction.lockstep import Column, Lockstep
+from penjing.recover.reconstruction.rectifier import Range, Rows, rectified
 from penjing.recover.reconstruction.regression import Fit, Moments, fit
 from penjing.recover.reconstruction.sums import Chain, chain, missing
 
 _LEAST_VARIANCE = 1e-3
 """Of the stored variance of a batch norm: a channel that varies by less keeps the stored one."""
+
+
+_MOST_BYTES = 2 * 2**30
+"""Of rows that are kept for solving behind a rectifier; with more, the layer is solved before it."""
 
 
 class Layer:
@@ -47,22 +53,25 @@ class Layer:
         Returns:
             What was changed, and how many rows there were.
         """
-        halves = self._moments(rows, generator)
+        rectifies = all(way.ceiling is not None for _, _, way in self._parts)
+        seen: list[Rows] | None = [] if rectifies and 4 * rows * self.features <= _MOST_BYTES else None
+        halves = _moments(self._rows(rows, generator), seen)
         norm = self._parts[0][2].norm
-        found = fit(halves, offset=self._bias is not None or norm is not None)
+        offset = self._bias is not None or norm is not None
+        found = rectified(seen or [], halves, fit(halves, offset=offset), offset=offset)
         count = sum(half.rows for half in halves)
         if not bool(found.change.isfinite().all() and found.offset.isfinite().all()):
             return replace(found, ridge=None, gain=0.0), count
         own = self._parts[0][1]
         matrix = own.matrix(self._weight.detach()).double() + found.change
-        offset = found.offset.flatten()
+        constant = found.offset.flatten()
         with torch.no_grad():
             self._weight.copy_(own.shaped(matrix, self._weight))
             if self._bias is not None:
-                self._bias.add_(offset.to(self._bias.dtype))
-                offset = torch.zeros_like(offset)
+                self._bias.add_(constant.to(self._bias.dtype))
+                constant = torch.zeros_like(constant)
             if norm is not None:
-                self._renorm(norm, matrix, halves, offset)
+                self._renorm(norm, matrix, halves, constant)
         return found, count
 
     @property
@@ -80,26 +89,22 @@ class Layer:
         output = values[own.node]
         return chain(own.node, values, step.tensor, output.shape[own.channel(output)])
 
-    def _moments(self, rows: int, generator: torch.Generator) -> list[Moments]:
-        """Of what the layer reads and of what its output lacks, for samples of even and odd number."""
-        halves = [Moments(), Moments()]
-        shifts: tuple[Tensor, Tensor] | None = None
+    def _rows(self, rows: int, generator: torch.Generator) -> Iterator[Rows]:
+        """What the layer reads and what its output lacks, batch by batch."""
         number = 0
         batches = sum(len(step.pairs) for step, _, _ in self._parts)
         for step, own, way in self._parts:
             for whole, cut in step.pairs:
                 output = cut.values[own.node]
                 chosen = own.sample(output, max(1, -(-rows // batches)), generator)
-                x = own.features(cut.read(own.input), chosen)
-                r = own.targets(_lacking(step, own, way, whole, cut), chosen)
-                shifts = shifts or (x.mean(1, keepdim=True), r.mean(1, keepdim=True))
-                samples = own.samples_of(chosen, output) + number
-                for parity, half in enumerate(halves):
-                    here = samples % 2 == parity
-                    if bool(here.any()):
-                        half.add(x[:, here], r[:, here], shifts)
+                lacking = own.targets(_lacking(step, own, way, whole, cut), chosen)
+                yield Rows(
+                    own.features(cut.read(own.input), chosen),
+                    lacking,
+                    (own.samples_of(chosen, output) + number) % 2,
+                    _range(own, way, cut, chosen),
+                )
                 number += output.shape[0]
-        return halves
 
     def _renorm(self, norm: fx.Node, matrix: Tensor, halves: list[Moments], offset: Tensor) -> None:
         """Gives the batch norm the statistics of its new inputs, and changes its scale and shift to fit.
@@ -131,6 +136,37 @@ class Layer:
         scale.mul_(((new_variance + eps) / (old_variance + eps)).sqrt().to(scale.dtype))
         stored_mean.copy_(mean)
         stored_variance.copy_(new_variance)
+
+
+def _moments(given: Iterable[Rows], seen: list[Rows] | None) -> list[Moments]:
+    """Of samples of even and of odd number; rows are kept in `seen` where it is a list."""
+    halves = [Moments(), Moments()]
+    shifts: tuple[Tensor, Tensor] | None = None
+    for rows in given:
+        shifts = shifts or (rows.features.mean(1, keepdim=True), rows.lacking.mean(1, keepdim=True))
+        if seen is not None:
+            seen.append(rows)
+        for parity, half in enumerate(halves):
+            here = rows.parity == parity
+            if bool(here.any()):
+                half.add(rows.features[:, here], rows.lacking[:, here], shifts)
+    return halves
+
+
+def _range(own: Projection, way: Chain, cut: Replay, chosen: Tensor) -> Range | None:
+    """Between which outputs the rectifier behind the layer lets something through; None if there is none."""
+    if way.ceiling is None:
+        return None
+    output = cut.values[own.node]
+    shape = [1] * output.ndim
+    shape[own.channel(output)] = -1
+    found = own.targets(output, chosen)
+    before = output * way.scale.to(output.dtype).view(shape) + way.shift.to(output.dtype).view(shape)
+    for _, other, scale in way.sums:
+        after = (way.scale / scale).nan_to_num(1.0, 1.0, 1.0)
+        before = before + cut.read(other) * after.to(output.dtype).view(shape)
+    scale = way.scale.to(output.dtype).view(own.groups, 1, -1)
+    return Range(found, own.targets(before, chosen), scale, way.ceiling)
 
 
 def _lacking(step: Lockstep, own: Projection, way: Chain, whole: Replay, cut: Replay) -> Tensor:

@@ -44,6 +44,21 @@ class Moments:
                 self._sums[name] += value
         self.rows += features.shape[1]
 
+    def renewed(self) -> Moments:
+        """The same features with residuals yet to come, through `again`."""
+        new = Moments()
+        new.rows, new.shift_x, new.shift_r = self.rows, self.shift_x, self.shift_r
+        zeros = {name: torch.zeros_like(self._sums[name]) for name in ("r", "rx", "rr")}
+        new._sums = {**self._sums, **zeros}
+        return new
+
+    def again(self, features: Tensor, residuals: Tensor) -> None:
+        """Adds other residuals of rows whose features are counted already."""
+        r = residuals - self.shift_r
+        self._sums["r"] += r.sum(1, dtype=torch.float64)
+        self._sums["rx"] += (r.mT @ (features - self.shift_x)).double()
+        self._sums["rr"] += r.square().sum(1, dtype=torch.float64)
+
     def merged(self, other: Moments) -> Moments:
         """Of the rows of both, which have the same shifts."""
         both = Moments()
@@ -114,10 +129,15 @@ def fit(halves: Sequence[Moments], *, offset: bool, ridges: Sequence[float] = RI
     whole = used[0] if len(used) == 1 else used[0].merged(used[1])
     alone: tuple[float | None, float] = (max(ridges), 0.0)
     chosen, gain = alone if len(used) == 1 else _chosen(used, ridges, offset=offset)
+    return fit_with(whole, chosen, gain, offset=offset)
+
+
+def fit_with(whole: Moments, ridge: float | None, gain: float, *, offset: bool) -> Fit:
+    """The change for a ridge that was chosen already; a constant alone where there is none."""
     xx, rx, _ = whole.centred() if offset else whole.raw()
-    change = torch.zeros_like(rx) if chosen is None else _solved(xx, rx, [chosen])[0]
+    change = torch.zeros_like(rx) if ridge is None else _solved(xx, rx, [ridge])[0]
     constant = whole.mean_r - (change @ whole.mean_x[..., None])[..., 0]
-    return Fit(change, constant if offset else torch.zeros_like(constant), chosen, gain)
+    return Fit(change, constant if offset else torch.zeros_like(constant), ridge, gain)
 
 
 def _chosen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -24,10 +25,16 @@ class Chain:
     Attributes:
         norm: the batch norm that comes first; None if there is none.
         sums: what is added on the way, and the factor that every channel of the output has there.
+        scale: the factor at the end, float64 [channels].
+        shift: what has been added to every channel by then, sums aside, float64 [channels].
+        ceiling: where a rectifier comes next, above which value it is flat (infinite for none); else None.
     """
 
+    scale: Tensor
+    shift: Tensor
     norm: fx.Node | None = None
     sums: list[tuple[fx.Node, fx.Node, Tensor]] = field(default_factory=list)
+    ceiling: float | None = None
 
 
 def chain(
@@ -41,7 +48,7 @@ def chain(
         tensor: placeholder of a parameter or buffer -> its value in the cut network; None for others.
         channels: of the output.
     """
-    found, here, scale = Chain(), node, torch.ones(channels, dtype=torch.float64)
+    found, here = Chain(torch.ones(channels).double(), torch.zeros(channels).double()), node
     while len(here.users) == 1:
         reader = next(iter(here.users))
         if reader.op != "call_function":
@@ -50,17 +57,38 @@ def chain(
         if name == "aten.batch_norm" and reader.args[0] is here and not bind(reader)["training"]:
             if here is node:
                 found.norm = reader
-            scale = scale * norm_scale(reader, tensor)
+            _through_norm(found, reader, tensor)
         elif name == "aten.add" and (other := _added(reader, here)) is not None:
             if other not in known:
                 break
-            found.sums.append((reader, other, scale))
+            found.sums.append((reader, other, found.scale))
         elif name == "aten.mul" and (factor := _factor(reader, here, tensor, channels)) is not None:
-            scale = scale * factor
+            found.scale, found.shift = found.scale * factor, found.shift * factor
         elif name not in _SAME or reader.args[0] is not here:
+            found.ceiling = _ceiling(reader, name)
             break
         here = reader
     return found
+
+
+def _through_norm(found: Chain, node: fx.Node, tensor: Callable[[fx.Node], Tensor | None]) -> None:
+    arguments = bind(node)
+    scale, mean = norm_scale(node, tensor), tensor(arguments["running_mean"])
+    shift = None if arguments["bias"] is None else tensor(arguments["bias"])
+    assert mean is not None
+    found.shift = (found.shift - mean.double()) * scale + (0.0 if shift is None else shift.double())
+    found.scale = found.scale * scale
+
+
+def _ceiling(reader: fx.Node, name: str) -> float | None:
+    """Of a rectifier, beyond which it is flat; None for other operators."""
+    if name == "aten.relu":
+        return math.inf
+    if name == "aten.relu6":
+        return 6.0
+    if name == "aten.hardtanh" and bind(reader)["min_val"] == 0:
+        return float(bind(reader)["max_val"])
+    return None
 
 
 def norm_scale(node: fx.Node, tensor: Callable[[fx.Node], Tensor | None]) -> Tensor:

@@ -1,0 +1,96 @@
+"""Layers in front of a rectifier: what it cuts off anyway need not be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from penjing.recover.reconstruction.regression import Fit, Moments, fit_with
+
+ROUNDS = 5
+"""Of solving again with other aims; each brings what comes out of the rectifier nearer."""
+
+_LEAST = 1e-3
+"""Of the mean scale: a channel scaled by less is taken as if no rectifier came."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The rectifier behind an output, on some rows.
+
+    Attributes:
+        output: as it is now, [groups, rows, outputs].
+        before: what then reaches the rectifier, likewise.
+        scale: by how much that grows with the output, [groups, 1, outputs].
+        ceiling: above which the rectifier is flat, as it is below zero.
+    """
+
+    output: Tensor
+    before: Tensor
+    scale: Tensor
+    ceiling: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Positions of one batch, as a layer sees them.
+
+    Attributes:
+        features: what it reads, [groups, rows, features].
+        lacking: what its output lacks, [groups, rows, outputs].
+        parity: of the number of the sample that each row belongs to, [rows].
+        range: of the rectifier behind it; None if there is none.
+    """
+
+    features: Tensor
+    lacking: Tensor
+    parity: Tensor
+    range: Range | None
+
+
+def rectified(
+    seen: Sequence[Rows], halves: Sequence[Moments], found: Fit, *, offset: bool, rounds: int = ROUNDS
+) -> Fit:
+    """A fit that is best behind the rectifier instead of before it.
+
+    Where the original is cut off, any output that is cut off too is as good, and only what sticks out is
+    counted; elsewhere the distance from the original is, in front of the rectifier. That is convex, and no
+    less than the distance behind the rectifier. Given an output, its aim is the nearest value of which
+    nothing is counted; solving for these aims lowers the whole, round by round.
+
+    Args:
+        seen: the rows.
+        halves: their moments.
+        found: the fit before the rectifier.
+        offset: whether a constant may be added.
+        rounds: at most.
+
+    Source: responses after the nonlinearity as in Zhang, Zou, He and Sun 2015, arXiv:1505.06798, section
+    2.3; here by majorisation, with aims in the place of auxiliary variables.
+    """
+    if found.ridge is None or not seen:
+        return found
+    used = [half for half in halves if half.rows]
+    base = used[0] if len(used) == 1 else used[0].merged(used[1])
+    for _ in range(rounds):
+        new = base.renewed()
+        for rows in seen:
+            new.again(rows.features, _aims(rows, found))
+        found = fit_with(new, found.ridge, found.gain, offset=offset)
+    return found
+
+
+def _aims(rows: Rows, found: Fit) -> Tensor:
+    """What is to be added to the present output, given what `found` would add."""
+    assert rows.range is not None
+    kind = rows.lacking.dtype
+    added = rows.features @ found.change.to(kind).mT + found.offset.to(kind)[:, None]
+    scale, before = rows.range.scale, rows.range.before
+    now, aim = before + scale * added, before + scale * rows.lacking
+    top = rows.range.ceiling
+    nearest = torch.where(aim <= 0, now.clamp_max(0), torch.where(aim >= top, now.clamp_min(top), aim))
+    weak = scale.abs() <= _LEAST * scale.abs().mean()
+    return torch.where(weak, rows.lacking, (nearest - before) / torch.where(weak, 1.0, scale))
