@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from penjing import processes
 from penjing.errors import PenjingError
 from penjing.network import Axis, Member, Network
 from penjing.network.batch import kept_modes
@@ -55,6 +56,12 @@ class Reading:
     yy: Tensor
     slope: Tensor
 
+    def share(self) -> None:
+        """Adds what other processes have seen of their batches, shifted alike."""
+        seen = torch.tensor([self.rows, self.samples], dtype=torch.float64)
+        processes.sum_([seen, self.x, self.xx, self.yy, self.slope])
+        self.rows, self.samples = int(seen[0]), int(seen[1])
+
     @property
     def covariance(self) -> Tensor:
         """Of the features, float64 [groups, features, features]: what a constant explains is not missed."""
@@ -80,7 +87,10 @@ class Reading:
 
 
 class Grams:
-    """Readings of all parameters, collected when they are asked for, as many at a time as memory allows."""
+    """Readings of all parameters, collected when they are asked for, as many at a time as memory allows.
+
+    Several processes ask for the same readings in the same order. They share the batches between them.
+    """
 
     def __init__(
         self,
@@ -119,6 +129,7 @@ class Grams:
         ]
         self._found: dict[str, Reading] = {}
 
+    @processes.together()
     def of(self, names: Iterable[str]) -> dict[str, Reading]:
         """The readings of those of `names` that are the parameter of one linear layer or convolution.
 
@@ -178,8 +189,14 @@ class Grams:
             for kind, named in zip(self._shaped, self._named, strict=True):
                 asked = {node: own for node, own in named.items() if own.weight in names}
                 for call in kind.calls:
-                    _Pass(kind, call, asked, found, batches, self._rows, f"{self._seed}-{number}").run()
+                    own = number % processes.world() == processes.rank()
+                    if own or any(one.weight not in found for one in asked.values()):
+                        _Pass(kind, call, asked, found, batches, self._rows, f"{self._seed}-{number}").run(
+                            counted=own
+                        )
                     number += 1
+        for name in sorted(found):
+            found[name].share()
         for name, reading in found.items():
             if not bool(reading.xx.isfinite().all() and reading.slope.isfinite().all()):
                 raise PenjingError(
@@ -217,7 +234,8 @@ class _Pass:
         self._batches, self._rows = batches, rows
         self._seed = seed
 
-    def run(self) -> None:
+    def run(self, *, counted: bool = True) -> None:
+        """Where it is not counted, only the shifts are taken, which all processes need to have in common."""
         net = self._kind.net
         replay = Replay(net, self._call)
         probes: dict[fx.Node, Tensor] = {}
@@ -227,14 +245,14 @@ class _Pass:
                 value = replay.run(node)
                 own = self._asked.get(node)
                 if own is not None and value.is_floating_point():
-                    self._note(own, replay.read(own.input).detach(), value.detach())
+                    self._note(own, replay.read(own.input).detach(), value.detach(), counted=counted)
                     probes[node] = torch.zeros_like(value, requires_grad=True)
                     replay.replace(node, value + probes[node])
                 if node.op == "output":
                     outputs = value
                 replay.done(node)
             aim = _projected(outputs, _generator(self._seed, "direction"))
-        if aim is None:
+        if aim is None or not counted:
             return
         gradients = torch.autograd.grad(aim, list(probes.values()), allow_unused=True)
         for node, gradient in zip(probes, gradients, strict=True):
@@ -244,7 +262,7 @@ class _Pass:
                 squared = own.targets(gradient.square(), every)
                 self._found[own.weight].slope += squared.sum(1, dtype=torch.float64)
 
-    def _note(self, own: Projection, x: Tensor, y: Tensor) -> None:
+    def _note(self, own: Projection, x: Tensor, y: Tensor, *, counted: bool) -> None:
         matrix = own.matrix(tensor_named(self._kind.net.model, own.weight).detach())
         groups, out, width = matrix.shape
         most = self._rows or max(ROWS, 16 * width)
@@ -256,6 +274,8 @@ class _Pass:
             empty = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
             shift = features.mean(1, keepdim=True)
             reading = self._found[own.weight] = Reading(own, matrix, 0, 0, shift, *empty)
+        if not counted:
+            return
         features = features - reading.shift
         reading.rows += len(chosen)
         reading.samples += y.shape[0] if y.ndim else 1

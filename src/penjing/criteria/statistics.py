@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from penjing import processes
 from penjing.criteria.grams import Grams
 from penjing.errors import PenjingError
 from penjing.network import Network
@@ -62,10 +63,14 @@ class Statistics:
         return frozenset(found)
 
 
+@processes.together()
 def collect(
     net: Network, needs: Collection[Need], *, data: Iterable[Any] | None, loss: Loss | None
 ) -> Statistics:
     """Passes over `data` once and gathers everything in `needs`.
+
+    Several processes share the batches between them, and all have the sums over all batches afterwards: those
+    of one process but for the order in which float64 numbers are added.
 
     The model runs in eval mode: what is measured is the function that will be shipped (running statistics,
     no dropout). Afterwards it is as it was: modes, `.grad`, `requires_grad`, and buffers too.
@@ -109,14 +114,17 @@ def collect(
             parameter.requires_grad_(True)
         sums = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
         total, count = 0.0, 0
-        for number, given in enumerate(data):
+        for number, given in processes.mine(data):
             value = _loss_of(model, Batch.read(model, given, number), loss)
             gradients = torch.autograd.grad(value, parameters, allow_unused=True)
             for place, gradient in enumerate(gradients):
                 if gradient is not None:
                     _check_finite(gradient, f"the gradient of `{names[parameters[place]][0]}`", number)
                     sums[place] += gradient.detach().abs()
-            total, count = total + float(value.detach()), number + 1
+            total, count = total + float(value.detach()), count + 1
+        seen = torch.tensor([total, count], dtype=torch.float64)
+        processes.sum_([seen, *sums])
+        total, count = float(seen[0]), int(seen[1])
     if not count:
         raise PenjingError("PJ304", "data holds no batch", tries=["a generator can be read only once"])
     found = {name: sums[place] for place, p in enumerate(parameters) for name in names[p]}

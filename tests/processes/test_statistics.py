@@ -1,0 +1,70 @@
+"""Statistics of two processes are those of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from penjing.criteria import collect, score
+from penjing.criteria.obs import Obs
+from penjing.criteria.taylor import Taylor
+from penjing.network import trace
+from tests.criteria.networks import Residual
+from tests.processes.ranks import in_ranks
+
+TOLERANCE = 1e-12
+"""Relative: float64 sums are added in another order."""
+
+
+def data(sizes: tuple[int, ...] = (5, 5, 5, 3, 5)) -> list[tuple[Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(n, 1, 4, 4, generator=draw) + 3, torch.randint(4, (n,), generator=draw)) for n in sizes
+    ]
+
+
+def loss(outputs: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+    return functional.cross_entropy(outputs, batch[1])
+
+
+def _scores(criterion: Any, sizes: tuple[int, ...] = (5, 5, 5, 3, 5)) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    net = trace(Residual().eval(), torch.randn(2, 1, 4, 4))
+    statistics = collect(net, criterion.record.needs, data=data(sizes), loss=loss)
+    return score(net, criterion, statistics)
+
+
+def taylor() -> dict[str, Tensor]:
+    return _scores(Taylor())
+
+
+def obs() -> dict[str, Tensor]:
+    return _scores(Obs())
+
+
+def obs_of_one_batch() -> dict[str, Tensor]:
+    return _scores(Obs(), (6,))
+
+
+@pytest.fixture(scope="module")
+def found() -> list[dict[str, Any]]:
+    return in_ranks(taylor, obs, obs_of_one_batch)
+
+
+@pytest.mark.parametrize("function", [taylor, obs, obs_of_one_batch])
+def test_scores_of_two_processes_are_those_of_one(function: Any, found: list[dict[str, Any]]) -> None:
+    alone = function()
+    assert alone
+    for ranked in found:
+        for name, worth in alone.items():
+            torch.testing.assert_close(ranked[function.__name__][name], worth, rtol=TOLERANCE, atol=0)
+
+
+@pytest.mark.parametrize("function", [taylor, obs])
+def test_scores_are_of_the_same_bits_in_all_processes(function: Any, found: list[dict[str, Any]]) -> None:
+    first, second = (ranked[function.__name__] for ranked in found)
+    assert all(torch.equal(first[name], second[name]) for name in first)
