@@ -233,12 +233,12 @@ def minilm() -> Embedder:
 
 
 def encoded(texts: Sequence[str], *, batch: int = 32, tokens: int = TOKENS) -> list[dict[str, Tensor]]:
-    """Batches in the order of the texts, each padded to its longest."""
+    """Batches in the order of the texts, padded to 32, 64, 96 or 128 tokens: few shapes are traced."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
     tokenizer.enable_truncation(tokens)
-    tokenizer.enable_padding()
+    tokenizer.enable_padding(pad_to_multiple_of=32)
     batches = []
     for start in range(0, len(texts), batch):
         lines = tokenizer.encode_batch(list(texts[start : start + batch]))
