@@ -61,6 +61,8 @@ def joined(tensor: Tensor, rows: Sequence[int]) -> Tensor:
         return tensor
     found.board.gather()
     plain = tensor.detach().to("cpu").contiguous()
+    if plain.dtype == torch.bool:
+        return joined(plain.to(torch.uint8), rows).to(tensor.device, torch.bool)
     full = plain.new_zeros((max(rows), *plain.shape[1:]))
     full[: len(plain)] = plain
     every = [torch.empty_like(full) for _ in rows]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from penjing import processes
 from penjing.errors import PenjingError
 from penjing.network.batch import Batch, kept_modes
 from penjing.recover.step import RecoveryRecord, Situation, Step
@@ -25,6 +26,8 @@ class BatchNorm(Step):
     Removing channels shifts the distribution behind every later layer, and the stored statistics are then
     those of another network. No gradients, no labels; everything but batch norms stays as it is.
 
+    Several processes share the batches between them.
+
     Attributes:
         batches: `inputs` or `(inputs, targets)`; None for the calibration data of the run. Each batch needs
             at least two values per channel, and all batches weigh the same.
@@ -32,6 +35,7 @@ class BatchNorm(Step):
 
     batches: Iterable[Any] | None = None
 
+    @processes.together()
     def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
         """Estimates in place; if a batch fails, the former statistics are put back.
 
@@ -78,9 +82,11 @@ def _average(
                 norm.reset_running_stats()
                 norm.momentum = None  # torch's word for: average over all batches alike
                 norm.train()
-            for count, given in enumerate(batches, start=1):
-                Batch.read(model, given, count - 1).run(model)
+            for number, given in processes.mine(batches):
+                Batch.read(model, given, number).run(model)
+                count += 1
                 advance()
+        count = _share(norms, count)
         if not count:
             raise PenjingError(
                 "PJ311", "batch norms cannot be estimated anew: the calibration data are empty"
@@ -92,6 +98,27 @@ def _average(
             if place not in done:
                 _put_back(norm, state)
     return count, len(norms) - len(done)
+
+
+def _share(norms: list[_BatchNorm], count: int) -> int:
+    """Averages over the batches of all processes; how many those are."""
+    if processes.world() == 1:
+        return count
+    sums, seen = [], torch.tensor([count], dtype=torch.float64)
+    for norm in norms:
+        assert norm.num_batches_tracked is not None
+        times = norm.num_batches_tracked.double()
+        moments = [m for m in (norm.running_mean, norm.running_var) if m is not None]
+        sums += [times, *(moment.double() * times for moment in moments)]
+    processes.sum_([seen, *sums])
+    left = iter(sums)
+    for norm in norms:
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.copy_(times := next(left))
+        for moment in (norm.running_mean, norm.running_var):
+            if moment is not None:
+                moment.copy_(next(left) / times.clamp_min(1))
+    return int(seen)
 
 
 def _reached(norm: _BatchNorm) -> bool:

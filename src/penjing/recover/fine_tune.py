@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from penjing import processes
 from penjing.errors import PenjingError
 from penjing.network.batch import kept_modes
 from penjing.recover.average import Average
@@ -31,6 +32,10 @@ class FineTune(Step):
     and so does a training that was interrupted and goes on from `situation.checkpoint`: bit for bit. (But for
     workers of a `DataLoader` with `persistent_workers=True` that draw random numbers.) Random numbers of an
     epoch follow from the seed and the epoch's number, those of a loader's own generator too.
+
+    Several processes train on the same batches as one, each on its samples of every batch; statistics of
+    batch norms, masks of dropouts and losses are those of the whole batch. A `DataLoader` with a
+    `DistributedSampler` is used as it is: each process has batches of its own.
 
     Attributes:
         epochs: passes over `train`, at least 1.
@@ -108,6 +113,7 @@ class FineTune(Step):
                 tries=["give a list or a DataLoader, which begin anew at every epoch"],
             )
 
+    @processes.together()
     def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
         """Trains in place, on from where `situation.checkpoint` says that it was.
 
@@ -188,6 +194,7 @@ class FineTune(Step):
             feature_loss=self.feature_loss,
             kept=kept_units(situation.net, situation.plan, names) if by_units else None,
             attention_weight=self.attention_weight,
+            split=processes.split_already(self.train),
         )
 
     def _optimizer(self, model: nn.Module) -> Any:

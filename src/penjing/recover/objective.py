@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from penjing import processes
 from penjing.errors import PenjingError
 from penjing.network.batch import Batch
 from penjing.network.source import where
@@ -18,6 +19,7 @@ from penjing.recover.distances import FeatureLoss, Kept, feature_loss
 from penjing.recover.features import Features, caught
 from penjing.recover.losses import Goal, label_loss, teacher_loss
 from penjing.recover.mixing import mixed
+from penjing.recover.share import Share, even_random_numbers
 from penjing.recover.step import Loss
 
 
@@ -38,6 +40,7 @@ class Objective:
         feature_loss: how.
         kept: module -> which units of its output were kept, for "units".
         attention_weight: of the attention maps' distance, which is added; 0 for none.
+        split: whether the data give every one of several processes batches of its own.
     """
 
     goal: Goal | Loss
@@ -52,9 +55,10 @@ class Objective:
     feature_loss: FeatureLoss = "similarity"
     kept: dict[str, Kept] | None = None
     attention_weight: float = 0.0
+    split: bool = False
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The scalar to minimise.
+        """The scalar to minimise; of several processes, their gradients are to be summed.
 
         Raises:
             PenjingError: PJ307, the loss fails, or is no scalar that depends on the weights; PJ310, the batch
@@ -62,12 +66,15 @@ class Objective:
         """
         parts = mixed(model, batch, self.mixup) if self.mixup else [(1.0, batch)]
         batch = parts[0][1]
-        outputs, features, maps = self._run(model, batch)
+        share = Share.of(batch, loader=self.split) if processes.world() > 1 else None
+        outputs, features, maps = self._run(model, batch, share)
         distils = bool(self.feature_weight or self.attention_weight)
         taught, known, seen = None, Features(), list[Tensor]()
         if distils or self.goal in ("teacher", "label+teacher"):
             with torch.no_grad():
-                taught, known, seen = self._run(self.teacher, batch)
+                taught, known, seen = self._run(self.teacher, batch, share)
+        if share is not None and not share.even:
+            even_random_numbers()
         total = sum(part * self.on_outputs(outputs, taught, each) for part, each in parts)
         assert isinstance(total, Tensor)
         if self.feature_weight:
@@ -75,7 +82,7 @@ class Objective:
             total = total + self.feature_weight * distance
         if self.attention_weight:
             total = total + self.attention_weight * attention_loss(maps, seen)
-        return total
+        return total if share is None else share.loss(total)
 
     def on_outputs(self, outputs: Any, taught: Any, batch: Batch) -> Tensor:
         """The part that is read off the outputs of the model and of the original."""
@@ -90,12 +97,16 @@ class Objective:
         distance = teacher_loss(outputs, taught, batch.targets, self.temperature)
         return distance if self.goal == "teacher" else total + self.share * distance
 
-    def _run(self, model: nn.Module, batch: Batch) -> tuple[Any, Features, list[Tensor]]:
-        """Outputs, features and attention maps."""
+    def _run(self, model: nn.Module, batch: Batch, share: Share | None) -> tuple[Any, Features, list[Tensor]]:
+        """Outputs, features and attention maps of the whole batch, whoever runs how much of it."""
         with ExitStack() as stack:
             features = stack.enter_context(caught(model, self.features)) if self.feature_weight else {}
             maps = stack.enter_context(Attention()).maps if self.attention_weight else []
-            return batch.run(model), features, maps
+            if share is None:
+                return batch.run(model), features, maps
+            with share.running():
+                outputs = share.part(model, batch).run(model)
+        return share.whole((outputs, features, maps))
 
 
 def _own(function: Loss, outputs: Any, batch: Batch) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from penjing import processes
 from penjing.errors import PenjingError
 from penjing.network.batch import Batch
 from penjing.recover.average import Average
@@ -80,14 +81,14 @@ class Training:
         return progress
 
     def _begun(self) -> Progress:
-        saved = self.checkpoint.read()
+        saved = processes.from_first(self.checkpoint.read())
         if saved is not None:
             progress = Progress.read(saved, self.options, shapes(self.model))
             self._go_back(progress)
             self._start -= progress.history[-1].seconds
             return progress
         with seeded_epoch(self.train, self.seed, 0):
-            metric = measured(self.judge, self.model) if self.judge else None
+            metric = self._metric()
         first = Epoch(epoch=0, loss=None, metric=metric, seconds=self._seconds())
         weights = copied(self.model)
         return Progress([first], 0, weights, weights, average=self.average.copy() if self.average else {})
@@ -102,7 +103,7 @@ class Training:
             weights = copied(self.model)
             average = self.average.copy() if self.average else {}
             put(self.model, average)
-            metric = measured(self.judge, self.model) if self.judge else None
+            metric = self._metric()
             put(self.model, weights)
         epoch = Epoch(epoch=number, loss=loss, metric=metric, seconds=self._seconds())
         former = progress.history[progress.best].metric
@@ -114,8 +115,7 @@ class Training:
             average, progress.rate, False, list(progress.notes),
         )  # fmt: skip
         self._judged(now)
-        saved = now.saved(self.options)
-        self.checkpoint.write(saved.tensors, saved.record)
+        self._keep(now)
         self.watch.event("epoch", **epoch.model_dump())
         return now
 
@@ -143,6 +143,7 @@ class Training:
                 return value, progress.steps
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            processes.sum_([p.grad for p in trained if p.grad is not None])
             norm = nn.utils.clip_grad_norm_(trained, self.clip or math.inf)
             if not bool(norm.isfinite()):
                 return math.nan, progress.steps
@@ -194,8 +195,7 @@ class Training:
             f"the loss became {loss} in epoch {epoch} again: stopped, and the weights after epoch "
             f"{progress.best} kept"
         )
-        saved = progress.saved(self.options)
-        self.checkpoint.write(saved.tensors, saved.record)
+        self._keep(progress)
         return progress
 
     def _go_back(self, progress: Progress) -> None:
@@ -204,6 +204,17 @@ class Training:
         given_back(self.optimizer, progress.optimizer, progress.plain)
         if self.average:
             self.average.put(progress.average, progress.steps)
+
+    def _metric(self) -> float | None:
+        """By the first of several processes, for all of them."""
+        if self.judge is None:
+            return None
+        return processes.from_first(measured(self.judge, self.model) if processes.is_first() else 0.0)
+
+    def _keep(self, progress: Progress) -> None:
+        if processes.is_first():
+            saved = progress.saved(self.options)
+            self.checkpoint.write(saved.tensors, saved.record)
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._start
