@@ -16,7 +16,7 @@ from penjing.recover.blockwise.blocks import Block, blocks
 from penjing.recover.blockwise.gap import gap
 from penjing.recover.blockwise.tuner import tune
 from penjing.recover.reconstruction.lockstep import Lockstep, alike
-from penjing.recover.reconstruction.reconstruct import fitting
+from penjing.recover.reconstruction.reconstruct import Walk, fitting
 from penjing.recover.step import Watch
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Example:
 
     def forward(self) -> list[Tensor]:
         """What the block gives; gradients flow, and what stands at its start is left alone."""
-        self.cut.values = pytree.tree_map_only(Tensor, torch.clone, dict(self.start))
+        self.cut.values = _copied(self.start)
         value = None
         for node in self.block.nodes:
             value = self.cut.run(node)
@@ -59,6 +59,7 @@ class Apart:
         steps = [Lockstep(one, plan, model, gradients=True) for one in fit]
         self._steps = [step for step in steps if alike(step.net, steps[0].net)]
         self._blocks = [blocks(step.net) for step in self._steps]
+        self._walk = Walk(self._steps, model, None, seed)
         self._model, self._how, self._watch = model, how, watch
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -77,25 +78,35 @@ class Apart:
         return found
 
     def _examples(self, number: int) -> list[Example]:
-        """Runs the original through the block, and notes where the cut network stands."""
-        found = []
-        for step, own in zip(self._steps, self._blocks, strict=True):
-            block = own[number]
-            for whole, cut in step.pairs:
-                aims: list[Tensor] = []
-                with torch.no_grad():
-                    for node in block.nodes:
-                        value = whole.run(node)
-                        if node is block.nodes[-1]:
-                            kept = step.kept(value, node) if block.ends is node else value
-                            aims = [leaf for leaf in pytree.tree_leaves(kept) if _is_real(leaf)]
+        """Runs both networks through the block, and solves its layers again on the way.
+
+        What was solved before stood on what the blocks before gave then: they have been tuned since.
+        """
+        own = [every[number] for every in self._blocks]
+        starts = [[_copied(cut.values) for _, cut in step.pairs] for step in self._steps]
+        aims: list[list[list[Tensor]]] = [[] for _ in self._steps]
+        with torch.no_grad():
+            for nodes in zip(*(block.nodes for block in own), strict=True):
+                column = list(zip(self._steps, nodes, strict=True))
+                for step, node in column:
+                    for whole, cut in step.pairs:
+                        whole.run(node)
+                        cut.run(node)
+                self._walk.visit(column)
+                for place, (step, node) in enumerate(column):
+                    if node is own[place].nodes[-1]:
+                        aims[place] = [_aims(step, own[place], whole) for whole, _ in step.pairs]
+                    for whole, _ in step.pairs:
                         whole.done(node)
-                found.append(Example(cut, block, dict(cut.values), aims))
-        return found
+        return [
+            Example(cut, block, start, aim)
+            for step, block, begun, aimed in zip(self._steps, own, starts, aims, strict=True)
+            for (_, cut), start, aim in zip(step.pairs, begun, aimed, strict=True)
+        ]
 
     def _pass(self, example: Example) -> None:
         """Lets the cut network go through the block with the weights as they are now."""
-        example.cut.values = dict(example.start)
+        example.cut.values = _copied(example.start)
         for node in example.block.nodes:
             example.cut.run(node)
             example.cut.done(node)
@@ -119,6 +130,19 @@ class Apart:
 
         how = self._how
         return tune(self._model, set(block.weights), loss, how.steps, how.lr, judge, advance)
+
+
+def _aims(step: Lockstep, block: Block, whole: Replay) -> list[Tensor]:
+    """What the block is to give: the original's values where they are kept."""
+    node = block.nodes[-1]
+    value = whole.values[node]
+    kept = step.kept(value, node).clone() if block.ends is node else value
+    return [leaf for leaf in pytree.tree_leaves(kept) if _is_real(leaf)]
+
+
+def _copied(values: Mapping[fx.Node, Any]) -> dict[fx.Node, Any]:
+    """Copies, for operators may write into what they read."""
+    return {node: pytree.tree_map_only(Tensor, torch.clone, value) for node, value in values.items()}
 
 
 def _is_real(leaf: Any) -> bool:

@@ -15,10 +15,9 @@ from torch import nn
 
 from penjing.errors import PenjingError
 from penjing.network.batch import kept_modes
-from penjing.network.projection import Projection, computed, projections, readers
+from penjing.network.projection import computed, projections, readers
 from penjing.network.replay import Shaped, by_shape, peak_bytes
 from penjing.network.solve import tensor_named
-from penjing.plan import Plan
 from penjing.recover.deviation import deviation
 from penjing.recover.reconstruction.layer import Layer
 from penjing.recover.reconstruction.lockstep import Column, Lockstep, again, alike, columns
@@ -101,7 +100,8 @@ class Reconstruct(Step):
             with kept_modes(model, net.model), torch.no_grad():
                 model.eval()
                 net.model.eval()
-                done = _Walk(shaped, plan, model, self.rows, seed, situation.watch).run()
+                steps = [Lockstep(one, plan, model) for one in shaped]
+                done = Walk(steps, model, self.rows, seed).run(situation.watch)
         except BaseException:
             model.load_state_dict(former)
             raise
@@ -141,7 +141,7 @@ def fitting(shaped: Sequence[Shaped], limit: int) -> tuple[list[Shaped], list[st
     return found, [note] if lost else []
 
 
-class _Walk:
+class Walk:
     """Goes through both networks once.
 
     Attributes:
@@ -150,17 +150,15 @@ class _Walk:
 
     def __init__(
         self,
-        shaped: Sequence[Shaped],
-        plan: Plan,
+        steps: Sequence[Lockstep],
         model: nn.Module,
         rows: int | None,
         seed: int,
-        watch: Watch,
     ) -> None:
-        steps = [Lockstep(one, plan, model) for one in shaped]
+        """Takes batches in both networks; those with another graph than the first are left out."""
         self._steps = [step for step in steps if alike(step.net, steps[0].net)]
         self._found = [projections(step.net.trace) for step in self._steps]
-        self._model, self._rows, self._watch = model, rows, watch
+        self._model, self._rows = model, rows
         self._computed = computed(self._steps[0].net.trace)
         self._readers = readers(self._steps[0].net.trace, partial(tensor_named, self._steps[0].net.model))
         self._generator = torch.Generator().manual_seed(seed)
@@ -168,18 +166,21 @@ class _Walk:
         self._shared: dict[str, None] = {}
         self._short: dict[str, tuple[int, int]] = {}
 
-    def run(self) -> _Walk:
-        with self._watch.track("reconstruct", len(self._found[0])) as advance:
+    def run(self, watch: Watch) -> Walk:
+        """Solves every layer."""
+        with watch.track("reconstruct", len(self._found[0])) as advance:
             for column in columns(self._steps):
                 if column[0][1] in self._found[0]:
-                    self._visit(
-                        column, [found[node] for (_, node), found in zip(column, self._found, strict=True)]
-                    )
+                    self.visit(column)
                     advance()
         return self
 
-    def _visit(self, column: Column, own: list[Projection]) -> None:
+    def visit(self, column: Column) -> None:
+        """Solves one operator, if it is a layer; all up to it have been run."""
         step, node = column[0]
+        if node not in self._found[0]:
+            return
+        own = [found[at] for (_, at), found in zip(column, self._found, strict=True)]
         name = own[0].weight
         value = step.pairs[0][1].values.get(node)
         if value is None or not value.is_floating_point():
