@@ -61,15 +61,19 @@ class Data:
     train: LabelledImages
     test: LabelledImages
 
+    draw: int = 0
+
     def calibration(self) -> list[Batch]:
         """2,048 training images; only criteria of gradients see their labels."""
-        drawn = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:CALIBRATION]
+        generator = torch.Generator().manual_seed(1000 * self.draw)
+        drawn = torch.randperm(len(self.train), generator=generator)[:CALIBRATION]
         part = self.train.take(drawn)
         return list(zip(part.inputs().split(128), part.labels.split(128), strict=True))
 
     def unlabelled(self) -> list[Tensor]:
         """16,384 training images without their labels."""
-        drawn = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(1))[:UNLABELLED]
+        generator = torch.Generator().manual_seed(1000 * self.draw + 1)
+        drawn = torch.randperm(len(self.train), generator=generator)[:UNLABELLED]
         return list(self.train.take(drawn).inputs().split(128))
 
     def accuracy(self, model: nn.Module) -> float:
@@ -94,6 +98,11 @@ def tuned(epochs: int, data: Data, *, distilled: bool = False) -> pj.FineTune:
     )
 
 
+def blockwise(data: Data) -> pj.Blockwise:
+    """A few hundred steps, no labels."""
+    return pj.Blockwise(data.unlabelled(), steps=60, joint=400, lr=3e-3, share=0.1, precision=PRECISION)
+
+
 UNTRAINED = ("as cut", "batch norm", "closed form")
 CRITERIA: dict[str, Sequence[str] | None] = {"obs": None, "taylor": UNTRAINED}
 """Of penjing, each with its own cut; and the recoveries that are tried on it, None for all."""
@@ -105,14 +114,11 @@ def recoveries(data: Data) -> dict[str, Recovery]:
         "as cut": Recovery(),
         "batch norm": Recovery([pj.BatchNorm()]),
         "closed form": Recovery([pj.Reconstruct()]),
-        "blockwise": Recovery([pj.Blockwise(precision=PRECISION)], after="closed form"),
-        "blockwise, 16,384 images": Recovery(
-            [pj.Blockwise(data.unlabelled(), precision=PRECISION)], after="closed form"
-        ),
-        "1 epoch": Recovery([tuned(1, data)], after="closed form"),
-        "1 epoch, distilled": Recovery([tuned(1, data, distilled=True)], after="closed form"),
-        "5 epochs": Recovery([tuned(5, data)], after="closed form"),
-        "5 epochs, distilled": Recovery([tuned(5, data, distilled=True)], after="closed form"),
+        "blockwise": Recovery([blockwise(data)], after="closed form"),
+        "1 epoch": Recovery([tuned(1, data)], after="blockwise"),
+        "1 epoch, distilled": Recovery([tuned(1, data, distilled=True)], after="blockwise"),
+        "5 epochs": Recovery([tuned(5, data)], after="blockwise"),
+        "5 epochs, distilled": Recovery([tuned(5, data, distilled=True)], after="blockwise"),
     }
 
 
@@ -126,9 +132,14 @@ def recoveries_of_peer(data: Data) -> dict[str, Recovery]:
     }
 
 
+def named(seed: int, budget: float, data: Data) -> str:
+    """A job; draws of calibration data and of everything random other than the first are named."""
+    return f"seed {seed}, {budget}x" + (f", draw {data.draw}" if data.draw else "")
+
+
 def ours(seed: int, budget: float, data: Data, records: Records, given: Namespace) -> None:
     """Every criterion of penjing, with every recovery."""
-    job, original = f"seed {seed}, {budget}x", trained_resnet(seed)
+    job, original = named(seed, budget, data), trained_resnet(seed)
     for criterion in wanted(CRITERIA, given):
         tried = CRITERIA[criterion]
         table = {name: way for name, way in recoveries(data).items() if tried is None or name in tried}
@@ -145,13 +156,13 @@ def ours(seed: int, budget: float, data: Data, records: Records, given: Namespac
                 seed=seed,
             )
 
-        folder = kept_cut(row, f"resnet-{seed}-{budget}x-{criterion}", prune, original)
+        folder = kept_cut(row, f"resnet-{seed}-{budget}x-{criterion}", prune, original, fresh=not data.draw)
         records.keep()
         names = missing(row, table, given)
         if names:
             model, plan = loaded(folder, fashion_resnet)
             net = pj.trace(original, EXAMPLE)
-            situation = Situation(original, data.calibration(), seed=seed, net=net, plan=plan)
+            situation = Situation(original, data.calibration(), seed=seed + data.draw, net=net, plan=plan)
             trial = Trial(model, table, situation)
             for name in names:
                 made, took = trial.run(name)
@@ -161,10 +172,10 @@ def ours(seed: int, budget: float, data: Data, records: Records, given: Namespac
 
 def theirs(seed: int, budget: float, data: Data, records: Records, given: Namespace) -> None:
     """Every way of torch-pruning, up to one epoch; five for the one that is best after one."""
-    job = f"seed {seed}, {budget}x"
+    job = named(seed, budget, data)
     original, batches = trained_resnet(seed), data.calibration()
     graded = recovery_peer.with_gradients(original, batches)
-    situation = Situation(original, batches, seed=seed)
+    situation = Situation(original, batches, seed=seed + data.draw)
     table = recoveries_of_peer(data)
 
     def fill(way: str, names: Sequence[str]) -> None:
@@ -199,6 +210,7 @@ def theirs(seed: int, budget: float, data: Data, records: Records, given: Namesp
 def main() -> None:
     parser = arguments(__doc__, BUDGETS)
     parser.add_argument("--seed", type=int, nargs="*", default=SEEDS)
+    parser.add_argument("--draw", type=int, default=0, help="of calibration data and of all that is random")
     parser.add_argument("--only", choices=("penjing", "torch-pruning"))
     given = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -206,12 +218,12 @@ def main() -> None:
     torch.set_num_threads(1)
     records = Records.read("recovery_resnet")
     if not given.summary:
-        data = Data(fashion_mnist(split="train"), fashion_mnist(split="test"))
+        data = Data(fashion_mnist(split="train"), fashion_mnist(split="test"), given.draw)
         for seed in given.seed:
             if str(seed) not in records.found["networks"]:
                 records.found["networks"][str(seed)] = {"accuracy": data.accuracy(trained_resnet(seed))}
             for budget in given.budget:
-                records.forget(f"seed {seed}, {budget}x", given)
+                records.forget(named(seed, budget, data), given)
                 if given.only != "torch-pruning":
                     ours(seed, budget, data, records, given)
                 if given.only != "penjing":

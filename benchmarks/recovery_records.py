@@ -21,6 +21,7 @@ from torch import nn
 
 import penjing as pj
 from penjing.devices import Cpu
+from penjing.run import read_report
 from penjing.recover import Situation, Step
 
 RESULTS = Path(__file__).parent / "results"
@@ -101,13 +102,34 @@ class Records:
         return "\n".join(lines)
 
 
-def kept_cut(row: Row, folder: str, prune: Callable[[], pj.Result], original: nn.Module) -> Path:
+def _described(path: Path, original: nn.Module) -> Row:
+    """A kept cut, as its own report has it."""
+    report = read_report(path)
+    assert report.before.latency_ms is not None
+    assert report.after.latency_ms is not None
+    plan = pj.Plan.model_validate_json((path / "plan.json").read_text())
+    return {
+        "latency": round(report.after.latency_ms / report.before.latency_ms, 4),
+        "params": round(report.after.params / parameters(original), 4),
+        "proof": report.proof.max_error,
+        "widths": plan.counts(),
+        "dropped": list(plan.dropped),
+        "recovered": {},
+    }
+
+
+def kept_cut(
+    row: Row, folder: str, prune: Callable[[], pj.Result], original: nn.Module, *, fresh: bool = True
+) -> Path:
     """Where a run without recovery lies; made now where it does not, and `row` filled with what it is.
 
     Cuts are kept beside the downloads, so that recoveries that come later start from the same.
     """
     path = cache() / "cuts" / folder
     if row and path.exists():
+        return path
+    if path.exists() and not fresh:
+        row.update(_described(path, original))
         return path
     start = time.perf_counter()
     result = prune()
