@@ -206,7 +206,7 @@ def test_prune_refuses_arguments_of_another_type(original: Small, wrong: dict[st
     ("options", "named"),
     [
         ({}, "magnitude, the best without data and loss"),
-        ({"data": patterns(1)}, "magnitude, the best without loss"),
+        ({"data": patterns(1)}, "obs, the best that data without a loss allow"),
         ({"data": patterns(1), "loss": loss}, "taylor, the best that data and a loss allow"),
         ({"criterion": "magnitude"}, "magnitude, as asked"),
         ({"criterion": "random", "seed": 7}, "random (seed 7), as asked"),

@@ -12,7 +12,8 @@ import penjing
 NAMES = [
     "BatchNorm",
     "Blockwise", "Budget", "FineTune", "HuggingFace", "Lightning", "Loop", "MLflow", "PenjingError", "Plan",
-    "Reconstruct", "Result", "Task", "TensorBoard", "criteria", "devices", "load", "prune", "trace",
+    "Reconstruct", "Result", "Synthetic", "Task", "TensorBoard", "criteria", "devices", "load", "prune",
+    "trace",
 ]  # fmt: skip
 
 

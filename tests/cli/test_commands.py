@@ -95,7 +95,7 @@ def test_prune_writes_a_run_and_prints_its_report(capsys: pytest.CaptureFixture[
     report = Report.model_validate_json((run / "report.json").read_text())
     assert record(capsys, "report", str(run)) == json.loads((run / "report.json").read_text())
     assert report.budget[0].met
-    assert [step.method for step in report.recovery] == ["batch_norm", "fine_tune"]
+    assert [step.method for step in report.recovery] == ["reconstruct", "fine_tune"]
     text = printed(capsys, "report", str(run))
     for words in ("macs", "met", "before", "after", "equals the masked original", "inner", "metric"):
         assert words in text

@@ -8,12 +8,32 @@ from torch import Tensor, nn
 
 from penjing.errors import PenjingError
 from penjing.recover import BatchNorm, Situation
-from tests.recover.models import classifier, clusters
+from tests.recover.models import Classifier, classifier, clusters
+
+
+def shifted(seed: int = 0) -> Classifier:
+    """A model whose batch norm has the statistics of another one."""
+    model = classifier(seed)
+    with torch.no_grad():
+        model.norm.running_mean.fill_(4.0)
+        model.norm.running_var.fill_(30.0)
+    return model
+
+
+def trained() -> Classifier:
+    """The same model, with the statistics of its data."""
+    model = classifier()
+    with torch.no_grad():
+        seen = torch.cat([model.first(x) for x, _ in clusters()])
+        model.norm.running_mean.copy_(seen.mean(0))
+        model.norm.running_var.copy_(seen.var(0))
+    return model
 
 
 def test_batch_norm_estimates_the_average_over_batches() -> None:
-    model, data = classifier(), clusters()
-    BatchNorm(data).apply(model, Situation(model))
+    model, data = shifted(), clusters()
+    record = BatchNorm(data).apply(model, Situation(trained()))
+    assert record.options["deviation_after"] < record.options["deviation_before"]
     with torch.no_grad():
         seen = [model.first(x).double() for x, _ in data]
     mean = torch.stack([x.mean(0) for x in seen]).mean(0)
@@ -23,12 +43,12 @@ def test_batch_norm_estimates_the_average_over_batches() -> None:
 
 
 def test_batch_norm_changes_nothing_but_its_statistics() -> None:
-    model = classifier()
+    model = shifted()
     model.train()
     model.drop.eval()
     before, momentum = deepcopy(model.state_dict()), model.norm.momentum
     modes = [module.training for module in model.modules()]
-    BatchNorm(clusters()).apply(model, Situation(model))
+    BatchNorm(clusters()).apply(model, Situation(trained()))
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
     assert model.norm.momentum == momentum
@@ -36,18 +56,40 @@ def test_batch_norm_changes_nothing_but_its_statistics() -> None:
 
 
 def test_batch_norm_takes_the_calibration_data_when_given_none() -> None:
-    one, other = classifier(), classifier()
-    BatchNorm(clusters()).apply(one, Situation(one))
-    record = BatchNorm().apply(other, Situation(other, calibration=clusters()))
+    one, other = shifted(), shifted()
+    BatchNorm(clusters()).apply(one, Situation(trained()))
+    record = BatchNorm().apply(other, Situation(trained(), calibration=clusters()))
     assert torch.equal(one.norm.running_mean, other.norm.running_mean)
-    assert record.options == {"layers": 1, "batches": 12}
+    assert not torch.equal(one.norm.running_mean, shifted().norm.running_mean)
+    assert (record.options["layers"], record.options["batches"]) == (1, 12)
+
+
+def test_batch_norm_takes_harm_back_with_a_note() -> None:
+    original, model = trained(), trained()
+    elsewhere = [x + 20 for x, _ in clusters()]
+    before = deepcopy(model.state_dict())
+    record = BatchNorm(elsewhere).apply(model, Situation(original))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    (note,) = record.notes
+    assert note.startswith("taken back")
+    assert "BatchNorm(force=True)" in note
+    assert record.options["deviation_after"] > record.options["deviation_before"]
+
+
+def test_batch_norm_keeps_harm_when_it_is_forced_and_says_so() -> None:
+    original, model = trained(), trained()
+    record = BatchNorm([x + 20 for x, _ in clusters()], force=True).apply(model, Situation(original))
+    assert not torch.equal(model.norm.running_mean, original.norm.running_mean)
+    assert record.notes[0].startswith("harm")
+    assert record.options["force"] is True
 
 
 def test_batch_norm_takes_inputs_without_targets_and_named_inputs() -> None:
-    one, other, third = classifier(), classifier(), classifier()
-    BatchNorm(clusters()).apply(one, Situation(one))
-    BatchNorm([x for x, _ in clusters()]).apply(other, Situation(other))
-    BatchNorm([{"x": x} for x, _ in clusters()]).apply(third, Situation(third))
+    one, other, third = shifted(), shifted(), shifted()
+    BatchNorm(clusters()).apply(one, Situation(trained()))
+    BatchNorm([x for x, _ in clusters()]).apply(other, Situation(trained()))
+    BatchNorm([{"x": x} for x, _ in clusters()]).apply(third, Situation(trained()))
+    assert not torch.equal(one.norm.running_var, shifted().norm.running_var)
     assert torch.equal(one.norm.running_var, other.norm.running_var)
     assert torch.equal(one.norm.running_var, third.norm.running_var)
 

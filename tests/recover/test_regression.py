@@ -144,3 +144,15 @@ def test_dead_group_beside_a_live_one_is_left_alone() -> None:
     assert bool(found.change.isfinite().all())
     assert float(found.change[1].abs().max()) == 0.0
     assert float(found.change[0].abs().max()) > 0.5
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_constant_that_held_out_samples_do_not_bear_out_goes_where_the_fit_is_strict(strict: bool) -> None:
+    x = rows(40)[..., :5]
+    sign = torch.ones(1, 40, 2, dtype=torch.float64)
+    sign[:, 1::2] = -1.2  # one half says plus, the other minus
+    found = fit(halves(x, sign), offset=True, strict=strict, ridges=(10.0,))
+    assert (float(found.offset.abs().max()) == 0.0) == strict
+    steady = fit(halves(x, torch.ones_like(sign)), offset=True, strict=strict)
+    torch.testing.assert_close(steady.offset, torch.ones(1, 2, dtype=torch.float64))
+    assert float(steady.change.abs().max()) == 0.0

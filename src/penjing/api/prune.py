@@ -15,7 +15,7 @@ from penjing.devices import Device
 from penjing.errors import PenjingError
 from penjing.network.refused import refused_source
 from penjing.plan import Budget, Plan
-from penjing.recover import Evaluate, Loss, Step, Watch
+from penjing.recover import Evaluate, Loss, Step, Synthetic, Watch
 from penjing.report import Report
 from penjing.run import Job, Outcome, publish, run
 from penjing.surgery import Proof
@@ -61,7 +61,7 @@ def prune(
     criterion: Criterion | str | None = None,
     aggregate: Aggregate = "sum",
     normalise: Normalise | None = None,
-    data: Iterable[Any] | None = None,
+    data: Iterable[Any] | Synthetic | None = None,
     loss: Loss | None = None,
     evaluate: Evaluate | None = None,
     recover: Step | Sequence[Step] | None = None,
@@ -82,12 +82,12 @@ def prune(
         budget: `pj.Budget(latency="0.5x", size="2MB")`, or the same as text: `"latency=0.5x,size=2MB"`.
         device: where it must run; a name of `penjing devices`, or a device.
         criterion: what units are worth; a name of `penjing criteria`, or a criterion. None for the best that
-            the data allow: `taylor` with `data` and `loss`, else `magnitude`.
+            the data allow: `taylor` with `data` and `loss`, `obs` with `data` alone, else `magnitude`.
         aggregate: how the worth of a unit's slices in several tensors is put together: "sum", "mean" or
             "max".
         normalise: how axes are made comparable: "none", "mean", "l2" or "rank"; None for the criterion's
             own way.
-        data: calibration batches, `inputs` or `(inputs, targets)`.
+        data: calibration batches, `inputs` or `(inputs, targets)`; `pj.Synthetic()` where there are none.
         loss: (outputs, batch) -> scalar.
         evaluate: model -> figure of merit, higher for better. It is given the exported artifact in the
             place of the model, so that the metric is that of what is shipped.
@@ -118,7 +118,7 @@ def prune(
     checked_kind("budget", budget, Budget, str, tries=['budget="latency=0.5x"'])
     checked_kind("device", device, Device, str, tries=['device="cpu"'])
     checked_kind("criterion", criterion, Criterion, str, type(None), tries=['criterion="taylor"'])
-    checked_kind("data", data, Iterable, type(None), tries=["data=[batch, ...]"])
+    checked_kind("data", data, Iterable, Synthetic, type(None), tries=["data=[batch, ...]"])
     checked_kind("seed", seed, int, tries=["seed=0"])
     checked_kind("recover", steps, list, tuple, tries=["recover=[pj.BatchNorm()]"])
     for step in steps:
@@ -129,8 +129,10 @@ def prune(
         checked_kind("log", each, Watch, tries=['log=[pj.TensorBoard("runs/log")]'])
     checked_choice("aggregate", aggregate, get_args(Aggregate))
     checked_choice("normalise", normalise, get_args(Normalise))
-    data = _repeatable(data)
-    chosen, why = criterion_named(criterion, data, loss, seed)
+    made_up = f", on {data}" if isinstance(data, Synthetic) else ""
+    data = data.batches(model, example_inputs) if isinstance(data, Synthetic) else _repeatable(data)
+    chosen, why = criterion_named(criterion, data, None if made_up else loss, seed)
+    why += made_up
     outcome = run(
         Job(
             model=model,

@@ -38,7 +38,9 @@ def criterion_named(
         return chosen, f"{chosen.record.name}, as asked"
     if data is not None and loss is not None:
         return criteria.Taylor(), "taylor, the best that data and a loss allow"
-    missing = " and ".join(name for name, value in (("data", data), ("loss", loss)) if value is None)
+    if data is not None:
+        return criteria.Obs(), "obs, the best that data without a loss allow"
+    missing = "data and loss" if loss is None else "data"
     return criteria.Magnitude(), f"magnitude, the best without {missing}"
 
 

@@ -16,7 +16,7 @@ from penjing.demo.task import recovery as demo_recovery
 from penjing.demo.task import task as demo_task
 from penjing.errors import PenjingError
 from penjing.plan import Budget
-from penjing.recover import BatchNorm, FineTune, Step
+from penjing.recover import FineTune, Reconstruct, Step
 from penjing.report import draw as drawn
 from penjing.run import TensorBoard, check_target, is_finished, is_unfinished
 
@@ -155,8 +155,8 @@ def finish(result: api.Result, output: Path, json: bool) -> None:
 
 
 def _recovery(task: api.Task, calibrated: bool, epochs: int | None, tuning: Mapping[str, Any]) -> list[Step]:
-    """Batch norms are estimated anew wherever there are data; fine-tuning needs training data."""
-    steps: list[Step] = [BatchNorm()] if calibrated else []
+    """Layers are solved again wherever there are data; fine-tuning needs training data."""
+    steps: list[Step] = [Reconstruct()] if calibrated else []
     if epochs is None:
         epochs = 3 if task.train is not None else 0
     if epochs == 0:

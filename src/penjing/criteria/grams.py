@@ -259,7 +259,7 @@ class _Pass:
             if gradient is not None:
                 own = self._asked[node]
                 every = torch.arange(gradient.numel() // gradient.shape[own.channel(gradient)])
-                squared = own.targets(gradient.square(), every)
+                squared = own.targets(_wide(gradient).square(), every)
                 self._found[own.weight].slope += squared.sum(1, dtype=torch.float64)
 
     def _note(self, own: Projection, x: Tensor, y: Tensor, *, counted: bool) -> None:
@@ -267,7 +267,7 @@ class _Pass:
         groups, out, width = matrix.shape
         most = self._rows or max(ROWS, 16 * width)
         chosen = own.sample(y, -(-most // self._batches), _generator(self._seed, own.weight))
-        features, outputs = own.features(x, chosen), own.targets(y, chosen)
+        features, outputs = _wide(own.features(x, chosen)), _wide(own.targets(y, chosen))
         reading = self._found.get(own.weight)
         if reading is None:
             shapes = ((groups, width), (groups, width, width), (groups, out), (groups, out))
@@ -284,6 +284,11 @@ class _Pass:
         reading.yy += outputs.square().sum(1, dtype=torch.float64)
 
 
+def _wide(tensor: Tensor) -> Tensor:
+    """At least float32: squares of half precision overflow."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def _generator(*parts: str) -> torch.Generator:
     """Random numbers that follow from a seed and what they are for, whatever else is drawn."""
     return torch.Generator().manual_seed(zlib.crc32("-".join(parts).encode()))
@@ -294,10 +299,10 @@ def _projected(outputs: Sequence[Any], generator: torch.Generator) -> Tensor | N
     terms = []
     for leaf in outputs:
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.requires_grad:
-            direction = torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
+            direction = torch.randn(leaf.shape, generator=generator)
             size = _spread(leaf.detach().double())
             if 0 < size < math.inf:
-                terms.append((leaf * direction).sum() / size)
+                terms.append((leaf * direction).sum(dtype=torch.float64) / size)
     return torch.stack(terms).sum() if terms else None
 
 

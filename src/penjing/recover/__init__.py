@@ -19,6 +19,7 @@ from penjing.recover.step import (
     Step,
     Watch,
 )
+from penjing.recover.synthetic import Synthetic
 
 __all__ = [
     "BatchNorm",
@@ -36,6 +37,7 @@ __all__ = [
     "Saved",
     "Situation",
     "Step",
+    "Synthetic",
     "Watch",
     "measured",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from penjing import processes
 from penjing.errors import PenjingError
 from penjing.network.batch import Batch, kept_modes
+from penjing.recover.deviation import deviation
 from penjing.recover.step import RecoveryRecord, Situation, Step
 
 _NONE = "the model has no batch norm with running statistics: nothing to estimate"
@@ -24,16 +26,20 @@ class BatchNorm(Step):
     """Estimates running means and variances anew, as the plain average over calibration batches.
 
     Removing channels shifts the distribution behind every later layer, and the stored statistics are then
-    those of another network. No gradients, no labels; everything but batch norms stays as it is.
+    those of another network. No gradients, no labels; everything but batch norms stays as it is. Data that
+    are unlike those the network was trained on do harm: where the outputs get further from the original's,
+    the former statistics are put back.
 
     Several processes share the batches between them.
 
     Attributes:
         batches: `inputs` or `(inputs, targets)`; None for the calibration data of the run. Each batch needs
             at least two values per channel, and all batches weigh the same.
+        force: whether the new statistics stay even if they do harm.
     """
 
     batches: Iterable[Any] | None = None
+    force: bool = False
 
     @processes.together()
     def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
@@ -53,12 +59,45 @@ class BatchNorm(Step):
                 "batch norms cannot be estimated anew: there are no calibration batches",
                 tries=["give data=, an iterable of batches", "leave BatchNorm() out of recover="],
             )
+        batches = list(batches)
+        former = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
+        before = deviation(model, situation.original, batches)
         count, unreached = _average(model, norms, batches, situation)
+        after = deviation(model, situation.original, batches)
         notes = [f"no batch reaches {unreached} of the batch norms: left as they were"] if unreached else []
-        return self._record(start, len(norms) - unreached, count, notes)
+        if not after <= before:
+            notes.append(self._judged(before, after))
+            if not self.force:
+                for norm, state in zip(norms, former, strict=True):
+                    _put_back(norm, state)
+        return self._record(start, len(norms) - unreached, count, notes, before, after)
 
-    def _record(self, start: float, layers: int, batches: int, notes: list[str]) -> RecoveryRecord:
-        options = {"layers": layers, "batches": batches}
+    def _judged(self, before: float, after: float) -> str:
+        would, end = (
+            ("are", "kept by force") if self.force else ("would be", "BatchNorm(force=True) keeps them")
+        )
+        word = "harm" if self.force else "taken back"
+        return (
+            f"{word}: with the new statistics, outputs {would} further from "
+            f"the original's ({after:.3g} of their spread, {before:.3g} before); {end}"
+        )
+
+    def _record(
+        self,
+        start: float,
+        layers: int,
+        batches: int,
+        notes: list[str],
+        before: float | None = None,
+        after: float | None = None,
+    ) -> RecoveryRecord:
+        options = {
+            "layers": layers,
+            "batches": batches,
+            "force": self.force,
+            "deviation_before": before if before is not None and math.isfinite(before) else None,
+            "deviation_after": after if after is not None and math.isfinite(after) else None,
+        }
         seconds = time.perf_counter() - start
         return RecoveryRecord(method="batch_norm", options=options, seconds=seconds, notes=tuple(notes))
 

@@ -32,8 +32,8 @@ def deviation(model: nn.Module, original: nn.Module, batches: Iterable[Any]) -> 
                 if mine.shape != aim.shape:
                     return math.inf
                 about = aim.mean(0, keepdim=True) if aim.ndim and len(aim) > 1 else torch.zeros_like(aim)
-                apart += float((mine - aim).square().sum(dtype=torch.float64))
-                spread += float((aim - about).square().sum(dtype=torch.float64))
+                apart += float((mine - aim).square().sum())
+                spread += float((aim - about).square().sum())
     found = apart / spread if spread else apart
     return found if math.isfinite(found) else math.inf
 
@@ -43,4 +43,4 @@ def _run(batch: Batch, model: nn.Module) -> list[Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         leaves, _ = flatten(batch.run(model))
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return [leaf.double() for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -16,7 +16,8 @@ from penjing.recover.blockwise.blocks import Block, blocks
 from penjing.recover.blockwise.gap import gap
 from penjing.recover.blockwise.tuner import tune
 from penjing.recover.reconstruction.lockstep import Lockstep, alike
-from penjing.recover.reconstruction.reconstruct import Walk, fitting
+from penjing.recover.reconstruction.reconstruct import fitting
+from penjing.recover.reconstruction.walk import Walk
 from penjing.recover.step import Watch
 
 if TYPE_CHECKING:

@@ -8,18 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, fx, nn
 
-from penjing.network.arguments import bind
 from penjing.network.projection import Projection
 from penjing.network.replay import Replay
 from penjing.network.solve import tensor_named
 from penjing.recover.reconstruction.lockstep import Column, Lockstep
 from penjing.recover.reconstruction.rectifier import Range, Rows, rectified
-from penjing.recover.reconstruction.regression import Fit, Moments, fit
-from penjing.recover.reconstruction.sums import Chain, chain, missing
-
-_LEAST_VARIANCE = 1e-3
-"""Of the stored variance of a batch norm: a channel that varies by less keeps the stored one."""
-
+from penjing.recover.reconstruction.regression import Fit, Moments, fit, wide
+from penjing.recover.reconstruction.restate import restate
+from penjing.recover.reconstruction.sums import Chain, chain, lacking
 
 _MOST_BYTES = 2 * 2**30
 """Of rows that are kept for solving behind a rectifier; with more, the layer is solved before it."""
@@ -56,7 +52,7 @@ class Layer:
         rectifies = all(way.ceiling is not None for _, _, way in self._parts)
         seen: list[Rows] | None = [] if rectifies and 4 * rows * self.features <= _MOST_BYTES else None
         halves = _moments(self._rows(rows, generator), seen)
-        norm = self._parts[0][2].norm
+        norm = self.norm
         offset = self._bias is not None or norm is not None
         found = rectified(seen or [], halves, fit(halves, offset=offset), offset=offset)
         count = sum(half.rows for half in halves)
@@ -73,6 +69,11 @@ class Layer:
             if norm is not None:
                 self._renorm(norm, matrix, halves, constant)
         return found, count
+
+    @property
+    def norm(self) -> fx.Node | None:
+        """The batch norm right behind, which is solved with the layer."""
+        return self._parts[0][2].norm
 
     @property
     def features(self) -> int:
@@ -97,45 +98,23 @@ class Layer:
             for whole, cut in step.pairs:
                 output = cut.values[own.node]
                 chosen = own.sample(output, max(1, -(-rows // batches)), generator)
-                lacking = own.targets(_lacking(step, own, way, whole, cut), chosen)
+                lack = lacking(step, own.node, way, own.channel(output), whole, cut)
                 yield Rows(
-                    own.features(cut.read(own.input), chosen),
-                    lacking,
+                    wide(own.features(cut.read(own.input), chosen)),
+                    wide(own.targets(lack, chosen)),
                     (own.samples_of(chosen, output) + number) % 2,
                     _range(own, way, cut, chosen),
                 )
                 number += output.shape[0]
 
     def _renorm(self, norm: fx.Node, matrix: Tensor, halves: list[Moments], offset: Tensor) -> None:
-        """Gives the batch norm the statistics of its new inputs, and changes its scale and shift to fit.
-
-        The function stays what it is, `offset` added to the inputs, and is the same in training mode.
-        """
+        """Of the outputs that the layer now has, whose mean and variance follow from those of its inputs."""
         whole = halves[0].merged(halves[1]) if halves[1].rows else halves[0]
         mean = (matrix @ whole.mean_x[..., None])[..., 0].flatten()
         variance = ((matrix @ whole.centred()[0]) * matrix).sum(-1).flatten()
         if self._bias is not None:
             mean = mean + self._bias.double()
-        arguments = bind(norm)
-        state = self._parts[0][0].net.trace.state
-
-        def held(name: str) -> Tensor | None:
-            node = arguments[name]
-            return tensor_named(self._model, state[node.name]) if isinstance(node, fx.Node) else None
-
-        stored_mean, stored_variance = held("running_mean"), held("running_var")
-        scale, shift, eps = held("weight"), held("bias"), float(arguments["eps"])
-        assert stored_mean is not None
-        assert stored_variance is not None
-        if scale is None or shift is None:
-            stored_mean.sub_(offset.to(stored_mean.dtype))
-            return
-        old_mean, old_variance, old_scale = stored_mean.double(), stored_variance.double(), scale.double()
-        new_variance = torch.where(variance > _LEAST_VARIANCE * old_variance, variance, old_variance)
-        shift.add_((old_scale * (mean + offset - old_mean) * (old_variance + eps).rsqrt()).to(shift.dtype))
-        scale.mul_(((new_variance + eps) / (old_variance + eps)).sqrt().to(scale.dtype))
-        stored_mean.copy_(mean)
-        stored_variance.copy_(new_variance)
+        restate(norm, self._parts[0][0].net.trace, self._model, mean, variance, offset)
 
 
 def _moments(given: Iterable[Rows], seen: list[Rows] | None) -> list[Moments]:
@@ -157,23 +136,13 @@ def _range(own: Projection, way: Chain, cut: Replay, chosen: Tensor) -> Range | 
     """Between which outputs the rectifier behind the layer lets something through; None if there is none."""
     if way.ceiling is None:
         return None
-    output = cut.values[own.node]
+    output = wide(cut.values[own.node])
     shape = [1] * output.ndim
     shape[own.channel(output)] = -1
     found = own.targets(output, chosen)
     before = output * way.scale.to(output.dtype).view(shape) + way.shift.to(output.dtype).view(shape)
     for _, other, scale in way.sums:
         after = (way.scale / scale).nan_to_num(1.0, 1.0, 1.0)
-        before = before + cut.read(other) * after.to(output.dtype).view(shape)
+        before = before + wide(cut.read(other)) * after.to(output.dtype).view(shape)
     scale = way.scale.to(output.dtype).view(own.groups, 1, -1)
     return Range(found, own.targets(before, chosen), scale, way.ceiling)
-
-
-def _lacking(step: Lockstep, own: Projection, way: Chain, whole: Replay, cut: Replay) -> Tensor:
-    """What the output lacks for the sums that it goes into to be those of the original."""
-    output = cut.values[own.node]
-    lacking: Tensor = step.kept(whole.values[own.node], own.node) - output
-    for total, other, scale in way.sums:
-        theirs = step.kept(whole.read(other), total)
-        lacking = lacking + missing(theirs, cut.read(other), scale, own.channel(output))
-    return lacking

@@ -49,7 +49,7 @@ class Lockstep:
 
     def tensor(self, node: fx.Node) -> Tensor | None:
         """What the cut network has for a parameter or buffer of the graph; None for anything else."""
-        name = self.net.trace.state.get(node.name)
+        name = self._name(node)
         return None if name is None else tensor_named(self._model, name).detach()
 
     def kept(self, value: Tensor, node: fx.Node) -> Tensor:
@@ -57,9 +57,15 @@ class Lockstep:
         dims = self.net.solution.values[node]
         return take(value, self._selection.kept_of(dims)) if isinstance(dims, tuple) else value
 
+    def _name(self, node: fx.Node) -> str | None:
+        """Of a parameter or buffer that the cut network has; it lacks what only dropped branches read."""
+        name = self.net.trace.state.get(node.name)
+        return None if name in self._selection.unread else name
+
     def _held(self, node: fx.Node) -> Any:
-        if self._gradients and node.name in self.net.trace.state:
-            return tensor_named(self._model, self.net.trace.state[node.name])
+        name = self._name(node)
+        if self._gradients and name is not None:
+            return tensor_named(self._model, name)
         found = self.tensor(node)
         if found is not None:
             return found

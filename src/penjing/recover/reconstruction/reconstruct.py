@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,18 +14,12 @@ from torch import nn
 
 from penjing.errors import PenjingError
 from penjing.network.batch import kept_modes
-from penjing.network.projection import computed, projections, readers
 from penjing.network.replay import Shaped, by_shape, peak_bytes
-from penjing.network.solve import tensor_named
 from penjing.recover.deviation import deviation
-from penjing.recover.reconstruction.layer import Layer
-from penjing.recover.reconstruction.lockstep import Column, Lockstep, again, alike, columns
-from penjing.recover.step import RecoveryRecord, Situation, Step, Watch
-
-_LEAST_ROWS = 32768
-"""Positions to look at in a layer, in all batches together, if it has few features."""
-
-_ROWS_PER_FEATURE = 16
+from penjing.recover.reconstruction.lockstep import Lockstep
+from penjing.recover.reconstruction.walk import Walk
+from penjing.recover.step import RecoveryRecord, Situation, Step
+from penjing.recover.synthetic import Synthetic
 
 
 @dataclass(frozen=True)
@@ -35,15 +28,17 @@ class Reconstruct(Step):
 
     Each is given the weights, near those it has, that bring its output closest to the original's, in the
     sense of least squares over the calibration inputs; what residual sums lack already is made up for by the
-    branch that can still do it. Batch norms take the statistics of their new inputs without changing the
-    function. No labels, no gradients, no training. What does not bring the outputs of the whole network
+    branch that can still do it. Normalisations and layer scales are fitted channel by channel. Batch norms
+    take the statistics of their new inputs without changing the function. No labels, no gradients, no
+    training. What does not bring the outputs of the whole network
     nearer to the original's is taken back.
 
     Both networks go through the graph together, so that what has to be kept is the Gram matrix of one layer
     and the activations between two.
 
     Attributes:
-        batches: `inputs` or `(inputs, targets)`; None for the calibration data of the run.
+        batches: `inputs` or `(inputs, targets)`; None for the calibration data of the run, `Synthetic()` for
+            made-up ones.
         rows: positions (tokens, pixels) to look at in a layer, in all batches together; None for 16 times
             its features, at least 32768.
         memory_bytes: what activations may take; batches beyond that are left out, and the record says so.
@@ -53,7 +48,7 @@ class Reconstruct(Step):
     here for every layer, about the trained weights, with residual sums and held-out ridge.
     """
 
-    batches: Iterable[Any] | None = None
+    batches: Iterable[Any] | Synthetic | None = None
     rows: int | None = None
     memory_bytes: int = 4 * 2**30
     seed: int | None = None
@@ -78,9 +73,9 @@ class Reconstruct(Step):
             raise PenjingError(
                 "PJ311",
                 "nothing can be reconstructed: there are no calibration batches",
-                tries=["give data=, an iterable of batches of inputs", "leave Reconstruct() out of recover="],
+                tries=["data=[batch, ...], inputs are enough", "data=pj.Synthetic(), where there are none"],
             )
-        batches = list(batches)
+        batches = batches.batches(net.model, net.call) if isinstance(batches, Synthetic) else list(batches)
         shaped, notes = by_shape(net, batches)
         shaped, left_out = fitting(shaped, self.memory_bytes)
         notes += left_out
@@ -139,83 +134,3 @@ def fitting(shaped: Sequence[Shaped], limit: int) -> tuple[list[Shaped], list[st
             found.append(Shaped(one.net, one.calls[:many]))
     note = f"{lost} batches are left out: activations of the others fill {limit / 2**30:.3g} GiB"
     return found, [note] if lost else []
-
-
-class Walk:
-    """Goes through both networks once.
-
-    Attributes:
-        solved: parameter name -> share of the squared held-out residual that was removed.
-    """
-
-    def __init__(
-        self,
-        steps: Sequence[Lockstep],
-        model: nn.Module,
-        rows: int | None,
-        seed: int,
-    ) -> None:
-        """Takes batches in both networks; those with another graph than the first are left out."""
-        self._steps = [step for step in steps if alike(step.net, steps[0].net)]
-        self._found = [projections(step.net.trace) for step in self._steps]
-        self._model, self._rows = model, rows
-        self._computed = computed(self._steps[0].net.trace)
-        self._readers = readers(self._steps[0].net.trace, partial(tensor_named, self._steps[0].net.model))
-        self._generator = torch.Generator().manual_seed(seed)
-        self.solved: dict[str, float] = {}
-        self._shared: dict[str, None] = {}
-        self._short: dict[str, tuple[int, int]] = {}
-
-    def run(self, watch: Watch) -> Walk:
-        """Solves every layer."""
-        with watch.track("reconstruct", len(self._found[0])) as advance:
-            for column in columns(self._steps):
-                if column[0][1] in self._found[0]:
-                    self.visit(column)
-                    advance()
-        return self
-
-    def visit(self, column: Column) -> None:
-        """Solves one operator, if it is a layer; all up to it have been run."""
-        step, node = column[0]
-        if node not in self._found[0]:
-            return
-        own = [found[at] for (_, at), found in zip(column, self._found, strict=True)]
-        name = own[0].weight
-        value = step.pairs[0][1].values.get(node)
-        if value is None or not value.is_floating_point():
-            return
-        if self._readers(tensor_named(step.net.model, name)) > 1:
-            self._shared[name] = None
-            return
-        layer = Layer(column, own, self._model)
-        features = layer.features
-        rows = self._rows or max(_LEAST_ROWS, _ROWS_PER_FEATURE * features)
-        found, seen = layer.solve(rows, self._generator)
-        if seen < 2 * features:
-            self._short[name] = seen, features
-        self.solved[name] = found.gain
-        again(column)
-
-    def notes(self) -> list[str]:
-        """What the user should know."""
-        found = []
-        if self._shared:
-            found.append(
-                f"left as they are, since they are used in several places: {_listed([*self._shared])}"
-            )
-        if self._computed:
-            found.append(f"left as they are, since weights are computed from them: {_listed(self._computed)}")
-        if self._short:
-            name, (seen, features) = max(self._short.items(), key=lambda item: item[1][1] / item[1][0])
-            found.append(
-                f"few samples: `{name}` reads {features} features at {seen} positions, and "
-                f"{2 * features} would be needed; {len(self._short)} such layers are kept nearer to the "
-                "trained weights"
-            )
-        return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:4])
-    return shown + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Strengths to choose from, as shares of the mean variance of a feature."""
+
+_LEAST_SHARE = 1e-8
+"""Of the variance in the liveliest group: one that varies by less is dampened as if it varied by that."""
 
 
 class Moments:
@@ -25,11 +29,9 @@ class Moments:
     def add(self, features: Tensor, residuals: Tensor, shifts: tuple[Tensor, Tensor] | None = None) -> None:
         """Adds rows; `shifts` are the means [g, 1, f] and [g, 1, o] to take for the first."""
         if not self.rows:
-            self.shift_x, self.shift_r = shifts or (
-                features.mean(1, keepdim=True),
-                residuals.mean(1, keepdim=True),
-            )
-        x, r = features - self.shift_x, residuals - self.shift_r
+            given = shifts or (features.mean(1, keepdim=True), residuals.mean(1, keepdim=True))
+            self.shift_x, self.shift_r = map(wide, given)
+        x, r = wide(features) - self.shift_x, wide(residuals) - self.shift_r
         found = {
             "x": x.sum(1, dtype=torch.float64),
             "r": r.sum(1, dtype=torch.float64),
@@ -54,9 +56,9 @@ class Moments:
 
     def again(self, features: Tensor, residuals: Tensor) -> None:
         """Adds other residuals of rows whose features are counted already."""
-        r = residuals - self.shift_r
+        r = wide(residuals) - self.shift_r
         self._sums["r"] += r.sum(1, dtype=torch.float64)
-        self._sums["rx"] += (r.mT @ (features - self.shift_x)).double()
+        self._sums["rx"] += (r.mT @ (wide(features) - self.shift_x)).double()
         self._sums["rr"] += r.square().sum(1, dtype=torch.float64)
 
     def merged(self, other: Moments) -> Moments:
@@ -93,6 +95,11 @@ class Moments:
         return xx + x[:, :, None] * x[:, None, :], rx + r[:, :, None] * x[:, None, :], rr + r.square()
 
 
+def wide(tensor: Tensor) -> Tensor:
+    """At least float32: squares of half precision overflow."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 @dataclass(frozen=True)
 class Fit:
     """A change of weights that brings an output nearer to its target.
@@ -100,7 +107,8 @@ class Fit:
     Attributes:
         change: of the weight, float64 [g, o, f].
         offset: what is to be added to every output, float64 [g, o].
-        ridge: the strength that was chosen; None where no change helps on held-out samples.
+        ridge: the strength that was chosen; None where no change helps on held-out samples, infinite where
+            an offset alone does.
         gain: share of the held-out squared residual that the change removes.
     """
 
@@ -110,7 +118,9 @@ class Fit:
     gain: float
 
 
-def fit(halves: Sequence[Moments], *, offset: bool, ridges: Sequence[float] = RIDGES) -> Fit:
+def fit(
+    halves: Sequence[Moments], *, offset: bool, strict: bool = False, ridges: Sequence[float] = RIDGES
+) -> Fit:
     """The change `d`, `c` that minimises `|r - d x - c|^2 + ridge * mean variance * |d|^2` over all rows.
 
     The ridge keeps weights near those that training found. Its strength is the one that does best on the half
@@ -121,6 +131,8 @@ def fit(halves: Sequence[Moments], *, offset: bool, ridges: Sequence[float] = RI
         halves: moments of two disjoint sets of samples, shifted alike; or of one, which is then judged by
             itself and takes the strongest ridge.
         offset: whether a constant may be added; else the regression goes through zero.
+        strict: whether the constant, too, is left out where it does not help on held-out samples. It is one
+            number for an output, and half of the samples say less of it than all do.
         ridges: strengths to try.
 
     Source: Hoerl and Kennard 1970, Technometrics 12(1), about the trained weights instead of zero.
@@ -128,43 +140,61 @@ def fit(halves: Sequence[Moments], *, offset: bool, ridges: Sequence[float] = RI
     used = [half for half in halves if half.rows]
     whole = used[0] if len(used) == 1 else used[0].merged(used[1])
     alone: tuple[float | None, float] = (max(ridges), 0.0)
-    chosen, gain = alone if len(used) == 1 else _chosen(used, ridges, offset=offset)
+    chosen, gain = alone if len(used) == 1 else _chosen(used, ridges, offset=offset, strict=strict)
+    if chosen is None and strict:
+        return Fit(torch.zeros_like(whole.raw()[1]), torch.zeros_like(whole.mean_r), None, 0.0)
     return fit_with(whole, chosen, gain, offset=offset)
 
 
 def fit_with(whole: Moments, ridge: float | None, gain: float, *, offset: bool) -> Fit:
     """The change for a ridge that was chosen already; a constant alone where there is none."""
-    xx, rx, _ = whole.centred() if offset else whole.raw()
-    change = torch.zeros_like(rx) if ridge is None else _solved(xx, rx, [ridge])[0]
-    constant = whole.mean_r - (change @ whole.mean_x[..., None])[..., 0]
-    return Fit(change, constant if offset else torch.zeros_like(constant), ridge, gain)
+    change, constant = _fitted(whole, [math.inf if ridge is None else ridge], offset=offset)[0]
+    return Fit(change, constant, ridge, gain)
 
 
 def _chosen(
-    halves: Sequence[Moments], ridges: Sequence[float], *, offset: bool
+    halves: Sequence[Moments], ridges: Sequence[float], *, offset: bool, strict: bool
 ) -> tuple[float | None, float]:
     """The ridge of the smallest held-out squared residual, and the share that it removes."""
-    left = torch.zeros(len(ridges), dtype=torch.float64)
+    tried = [*ridges, math.inf] if offset and strict else ridges
+    left = torch.zeros(len(tried), dtype=torch.float64)
     before = 0.0
     for seen, unseen in (halves, halves[::-1]):
-        xx, rx, _ = seen.centred() if offset else seen.raw()
-        held_xx, held_rx, held_rr = unseen.centred() if offset else unseen.raw()
-        before += float(held_rr.sum())
-        for place, change in enumerate(_solved(xx, rx, ridges)):
-            product = change @ held_xx
-            left[place] += float(held_rr.sum() - 2 * (change * held_rx).sum() + (product * change).sum())
+        xx, rx, rr = unseen.centred() if offset else unseen.raw()
+        before += float((unseen.raw()[2] if strict else rr).sum())
+        for place, (change, constant) in enumerate(_fitted(seen, tried, offset=offset)):
+            product = change @ xx
+            squares = rr.sum() - 2 * (change * rx).sum() + (product * change).sum()
+            if strict and offset:
+                about = unseen.mean_r - (change @ unseen.mean_x[..., None])[..., 0] - constant
+                squares = squares + about.square().sum()
+            left[place] += float(squares)
     best = int(left.argmin())
-    if not before or left[best] >= before:
+    if not before or not left[best] < before:
         return None, 0.0
-    return ridges[best], 1 - float(left[best]) / before
+    return tried[best], 1 - float(left[best]) / before
+
+
+def _fitted(moments: Moments, ridges: Sequence[float], *, offset: bool) -> list[tuple[Tensor, Tensor]]:
+    """Change and constant for every ridge."""
+    xx, rx, _ = moments.centred() if offset else moments.raw()
+    none = torch.zeros_like(moments.mean_r)
+    return [
+        (change, moments.mean_r - (change @ moments.mean_x[..., None])[..., 0] if offset else none)
+        for change in _solved(xx, rx, ridges)
+    ]
 
 
 def _solved(xx: Tensor, rx: Tensor, ridges: Sequence[float]) -> list[Tensor]:
     """`rx (xx + ridge * mean diagonal)^-1` for every ridge."""
     diagonal = xx.diagonal(dim1=-2, dim2=-1)
-    scale = diagonal.mean(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    scale = diagonal.mean(-1, keepdim=True)
+    scale = scale.clamp_min(max(torch.finfo(torch.float64).tiny, _LEAST_SHARE * float(scale.max())))
     found = []
     for ridge in ridges:
+        if ridge == math.inf:
+            found.append(torch.zeros_like(rx))
+            continue
         damped = xx + torch.diag_embed((ridge * scale).expand_as(diagonal))
         factor, failed = torch.linalg.cholesky_ex(damped)
         if bool(failed.any()):

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from penjing.network.arguments import bind, operator_name
+from penjing.network.replay import Replay
+from penjing.recover.reconstruction.lockstep import Lockstep
 
 _SAME = frozenset(
     {"aten.dropout", "aten.feature_dropout", "aten.clone", "aten.contiguous", "aten.alias", "aten.detach"}
@@ -99,6 +101,23 @@ def norm_scale(node: fx.Node, tensor: Callable[[fx.Node], Tensor | None]) -> Ten
     assert variance is not None
     scale = (variance.double() + float(arguments["eps"])).rsqrt()
     return scale if weight is None else scale * weight.double()
+
+
+def lacking(step: Lockstep, node: fx.Node, way: Chain, channel: int, whole: Replay, cut: Replay) -> Tensor:
+    """What an output lacks for the sums that it goes into to be those of the original.
+
+    Args:
+        step: both networks.
+        node: the operator whose output it is.
+        way: from there.
+        channel: the dimension of channels.
+        whole: a run of the original.
+        cut: that of the cut network on the same batch.
+    """
+    found: Tensor = step.kept(whole.values[node], node) - cut.values[node]
+    for total, other, scale in way.sums:
+        found = found + missing(step.kept(whole.read(other), total), cut.read(other), scale, channel)
+    return found
 
 
 def missing(whole: Tensor, cut: Tensor, scale: Tensor, channel: int) -> Tensor:
