@@ -21,8 +21,8 @@ from torch import nn
 
 import penjing as pj
 from penjing.devices import Cpu
-from penjing.run import read_report
 from penjing.recover import Situation, Step
+from penjing.run import read_report
 
 RESULTS = Path(__file__).parent / "results"
 
