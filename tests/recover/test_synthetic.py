@@ -158,8 +158,7 @@ def test_prune_works_without_data_and_says_what_it_worked_with() -> None:
         recover=pj.Reconstruct(),
     )
     assert (
-        result.report.criterion
-        == "obs, the best that data without a loss allow, on 64 synthetic inputs, for want of data"
+        result.report.criterion == "obs, the best that data allow, on 64 synthetic inputs, for want of data"
     )
     (record,) = result.report.recovery
     assert record.options["deviation_after"] < record.options["deviation_before"]

@@ -82,7 +82,7 @@ def prune(
         budget: `pj.Budget(latency="0.5x", size="2MB")`, or the same as text: `"latency=0.5x,size=2MB"`.
         device: where it must run; a name of `penjing devices`, or a device.
         criterion: what units are worth; a name of `penjing criteria`, or a criterion. None for the best that
-            the data allow: `taylor` with `data` and `loss`, `obs` with `data` alone, else `magnitude`.
+            the data allow: `obs` with `data`, else `magnitude`.
         aggregate: how the worth of a unit's slices in several tensors is put together: "sum", "mean" or
             "max".
         normalise: how axes are made comparable: "none", "mean", "l2" or "rank"; None for the criterion's
@@ -131,7 +131,7 @@ def prune(
     checked_choice("normalise", normalise, get_args(Normalise))
     made_up = f", on {data}" if isinstance(data, Synthetic) else ""
     data = data.batches(model, example_inputs) if isinstance(data, Synthetic) else _repeatable(data)
-    chosen, why = criterion_named(criterion, data, None if made_up else loss, seed)
+    chosen, why = criterion_named(criterion, data, seed)
     why += made_up
     outcome = run(
         Job(

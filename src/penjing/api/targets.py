@@ -9,7 +9,6 @@ from penjing import criteria, devices
 from penjing.criteria import Criterion
 from penjing.devices import Device
 from penjing.errors import PenjingError
-from penjing.recover import Loss
 
 
 def device_named(given: Device | str, threads: int) -> Device:
@@ -24,7 +23,7 @@ def device_named(given: Device | str, threads: int) -> Device:
 
 
 def criterion_named(
-    given: Criterion | str | None, data: Iterable[Any] | None, loss: Loss | None, seed: int
+    given: Criterion | str | None, data: Iterable[Any] | None, seed: int
 ) -> tuple[Criterion, str]:
     """The criterion, and what the report says of it; None stands for the best that the data allow.
 
@@ -36,12 +35,9 @@ def criterion_named(
     if given is not None:
         chosen = criteria.get(given)
         return chosen, f"{chosen.record.name}, as asked"
-    if data is not None and loss is not None:
-        return criteria.Taylor(), "taylor, the best that data and a loss allow"
     if data is not None:
-        return criteria.Obs(), "obs, the best that data without a loss allow"
-    missing = "data and loss" if loss is None else "data"
-    return criteria.Magnitude(), f"magnitude, the best without {missing}"
+        return criteria.Obs(), "obs, the best that data allow"
+    return criteria.Magnitude(), "magnitude, the best without data"
 
 
 def checked_kind(name: str, given: object, *kinds: type, tries: Sequence[str]) -> None:

@@ -124,6 +124,7 @@ def demo(
         task.model,
         task.example_inputs,
         budget=budget,
+        criterion="taylor",
         normalise="rank",
         data=task.calibration_batches(),
         loss=task.loss,
