@@ -40,7 +40,7 @@ class Reconstruct(Step):
         batches: `inputs` or `(inputs, targets)`; None for the calibration data of the run, `Synthetic()` for
             made-up ones.
         rows: positions (tokens, pixels) to look at in a layer, in all batches together; None for 16 times
-            its features, at least 32768.
+            its features, at least 98304.
         memory_bytes: what activations may take; batches beyond that are left out, and the record says so.
         seed: of the choice of positions; None for the job's.
 

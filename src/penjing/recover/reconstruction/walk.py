@@ -17,7 +17,7 @@ from penjing.recover.reconstruction.layer import Layer
 from penjing.recover.reconstruction.lockstep import Column, Lockstep, again, alike, columns
 from penjing.recover.step import Watch
 
-_LEAST_ROWS = 32768
+_LEAST_ROWS = 98304
 """Positions to look at in a layer, in all batches together, if it has few features."""
 
 _ROWS_PER_FEATURE = 16
@@ -44,7 +44,7 @@ class Walk:
         Args:
             steps: one for every shape of batches.
             model: the cut one, in eval mode; its weights are changed.
-            rows: positions to look at in a layer; None for 16 times its features, at least 32768.
+            rows: positions to look at in a layer; None for 16 times its features, at least 98304.
             seed: of their choice.
         """
         self._steps = [step for step in steps if alike(step.net, steps[0].net)]
