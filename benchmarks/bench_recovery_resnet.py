@@ -100,7 +100,9 @@ def tuned(epochs: int, data: Data, *, distilled: bool = False) -> pj.FineTune:
 
 def blockwise(data: Data) -> pj.Blockwise:
     """A few hundred steps, no labels."""
-    return pj.Blockwise(data.unlabelled(), steps=60, joint=400, lr=3e-3, share=0.1, precision=PRECISION)
+    return pj.Blockwise(
+        data.unlabelled(), steps=60, joint=400, lr=3e-3, share=0.1, precision=PRECISION, memory_bytes=2**30
+    )
 
 
 UNTRAINED = ("as cut", "batch norm", "closed form")
