@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penjing.errors import PenjingError
-from penjing.plan import QUANTITIES, Bound, Budget, budget
+from penjing.plan import QUANTITIES, Bound, Budget, Floor, budget
 
 BEFORE = {"latency": 8.0, "macs": 4e8, "params": 1e6, "size": 4e6, "memory": 1e5}
 
@@ -183,3 +183,47 @@ def test_budget_docstring_example_is_true() -> None:
     outcome = doctest.testmod(budget)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_budget_takes_a_floor_for_the_metric() -> None:
+    parsed = Budget.parse("metric >= 0.92, latency=0.5x")
+    assert parsed == Budget(latency="0.5x", metric=0.92) == Budget.parse(str(parsed))
+    assert str(parsed) == "latency=0.5x,metric>=0.92"
+    assert parsed.floor == Floor(0.92, False, "0.92")
+    assert parsed.limits(BEFORE) == {"latency": 4.0}
+    assert parsed != Budget(latency="0.5x")
+    assert Budget(latency="0.5x").floor is None
+
+
+def test_budget_may_be_a_floor_alone() -> None:
+    alone = Budget(metric="0.99x")
+    assert alone.bounds == ()
+    assert alone.limits({}) == {}
+    assert alone.floor is not None
+    assert alone.floor.limit(0.8) == pytest.approx(0.792)
+    assert Budget.parse("metric>=-0.5").floor == Floor(-0.5, False, "-0.5")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("metric=0.92", "`metric>=0.92`"),
+        ("latency>=0.5x", "`latency=0.5x`"),
+        ("metric>=", "`metric>=0.92`"),
+        ("metric>=92%", "`metric>=0.99x`"),
+        ("metric>=0x", "`metric>=0.99x`"),
+        ("metric>=-0.5x", "`metric>=0.99x`"),
+        ("metric>=1e999", "`metric>=0.92`"),
+    ],
+)
+def test_budget_refuses_a_floor_that_is_none_with_a_way_out(text: str, says: str) -> None:
+    error = refused(text)
+    assert error.code == "PJ502"
+    assert says in error.tries
+    assert error.because
+
+
+def test_budget_refuses_two_floors() -> None:
+    assert refused("metric>=0.9,metric>=0.8").code == "PJ504"
+    with pytest.raises(PenjingError, match="PJ502"):
+        Budget(metric=True)

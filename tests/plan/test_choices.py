@@ -186,3 +186,16 @@ def test_large_axes_are_stepped_through_more_coarsely() -> None:
     net = networks.perceptron()
     found = choices(net, networks.magnitudes(net), 1, Wishes(floor=0.0), most=4)
     assert found[0].levels == (1, 2, 4, 8, 16, 20)
+
+
+def test_choices_within_what_is_left_never_bring_a_unit_back() -> None:
+    left = {"first": tuple(range(1, 20, 2)), "second": (0, 3, 4)}
+    found = made(within=left)
+    assert found["first"].levels[-1] == 10
+    assert found["second"].levels == (1, 2, 3)
+    scores = networks.magnitudes(networks.perceptron())
+    assert found["second"].whole == pytest.approx(float(scores["second"][[0, 3, 4]].sum()))
+    assert chosen(torch.tensor([9.0, 1, 8, 7, 1]), 2, (1, 3, 4)) == (1, 3)
+    assert made(within=left, exact={"first": 12})["first"].levels == (10,)
+    assert [choice.levels[-1] for choice in made(within=left, share=0.5).values()] == [10, 3]
+    assert made(within=left, keep=["first"])["first"].levels == (10,)

@@ -4,12 +4,16 @@ from penjing.plan.allocate import Allocation, Allocator, allocate, uniform
 from penjing.plan.budget import QUANTITIES, Amount, Bound, Budget
 from penjing.plan.choices import FLOOR, Steps, Wishes, check_wishes
 from penjing.plan.costs import Affine, Cost, Plain, Summed, Term, macs, operators, parameters
+from penjing.plan.floor import METRIC, Floor
 from penjing.plan.peak import Peak
 from penjing.plan.plan import AxisChange, Plan, PlanDiff
+from penjing.plan.schedule import SPACINGS, Spacing, spaced
 
 __all__ = [
     "FLOOR",
+    "METRIC",
     "QUANTITIES",
+    "SPACINGS",
     "Affine",
     "Allocation",
     "Allocator",
@@ -18,10 +22,12 @@ __all__ = [
     "Bound",
     "Budget",
     "Cost",
+    "Floor",
     "Peak",
     "Plain",
     "Plan",
     "PlanDiff",
+    "Spacing",
     "Steps",
     "Summed",
     "Term",
@@ -31,5 +37,6 @@ __all__ = [
     "macs",
     "operators",
     "parameters",
+    "spaced",
     "uniform",
 ]

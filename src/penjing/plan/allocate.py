@@ -61,6 +61,7 @@ class Allocator:
         keep: Sequence[str] = (),
         only: Sequence[str] | None = None,
         exact: Mapping[str, int | float] | None = None,
+        within: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         """Works out what there is to choose.
 
@@ -76,6 +77,7 @@ class Allocator:
             only: name patterns of the axes that may be cut; None for all.
             exact: axis name -> units to keep: an int is a count, a float a share. No step and no floor
                 applies.
+            within: axis name -> units that are still there; axes not named have all of theirs.
 
         Raises:
             PenjingError: PJ505, a pattern matches nothing; PJ506, an exact number that cannot be; PJ508,
@@ -84,7 +86,7 @@ class Allocator:
         missing = [axis.name for axis in net.prunable if axis.name not in scores]
         assert not missing, f"no scores for {missing}"
         self._net, self._scores, self._steps = net, scores, steps
-        self._wishes = Wishes(keep, only, exact, share, floor)
+        self._wishes = Wishes(keep, only, exact, share, floor, within or {})
         self._costs = dict(costs)
         self._problem = self._with_steps(1)
         self._full = tuple(len(choice.levels) - 1 for choice in self._problem.choices)
@@ -159,7 +161,9 @@ class Allocator:
             for name in choice.axes:
                 size = self._net.axis(name).size
                 if choice.levels[level] < size:
-                    kept[name] = chosen(self._scores[name], choice.levels[level])
+                    kept[name] = chosen(
+                        self._scores[name], choice.levels[level], self._wishes.within.get(name)
+                    )
                     sizes[name] = size
         counts, worth = problem.counts(at), problem.worth(at)
         return Allocation(

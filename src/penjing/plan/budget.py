@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from penjing.errors import PenjingError
+from penjing.plan.floor import METRIC, Floor
 
 _TIMES: Final = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
 _COUNTS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
@@ -107,19 +108,23 @@ class Bound:
 
 @dataclass(frozen=True, init=False)
 class Budget:
-    """Bounds on what the smaller network may cost; all of them hold at once.
+    """Bounds on what the smaller network may cost; all of them hold at once, and so does the floor.
 
     Example:
         >>> print(Budget(latency="0.5x", size="2MB"))
         latency=0.5x,size=2MB
         >>> Budget.parse("latency=2ms").limits({})
         {'latency': 2.0}
+        >>> print(Budget.parse("macs=0.2x, metric >= 0.99x"))
+        macs=0.2x,metric>=0.99x
 
     Attributes:
         bounds: one for each quantity that is bounded.
+        floor: what the metric must not fall below; None for no floor.
     """
 
     bounds: tuple[Bound, ...]
+    floor: Floor | None
 
     def __init__(
         self,
@@ -130,8 +135,11 @@ class Budget:
         size: Amount | None = None,
         memory: Amount | None = None,
         units: Amount | None = None,
+        metric: Amount | None = None,
     ) -> None:
         """Reads each bound: `"0.5x"` of the original, or an amount such as `"2ms"`, `"1.2M"`, `"512KB"`.
+
+        `metric` is the floor: the least that `evaluate` may give, or `"0.99x"` of the original's.
 
         Raises:
             PenjingError: PJ502, an amount that cannot be read; PJ504, no bound at all.
@@ -144,16 +152,19 @@ class Budget:
             "memory": memory,
             "units": units,
         }
-        self._set([Bound.parse(quantity, amount) for quantity, amount in given.items() if amount is not None])
+        self._set(
+            [Bound.parse(quantity, amount) for quantity, amount in given.items() if amount is not None],
+            [] if metric is None else [Floor.parse(metric)],
+        )
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Reads `latency=0.5x` or `latency=2ms,size=2MB`.
+        """Reads `latency=0.5x`, `latency=2ms,size=2MB` or `macs=0.2x,metric>=0.92`.
 
         Raises:
             PenjingError: PJ501 to PJ504.
         """
-        bounds = []
+        bounds, floors = [], []
         for part in text.split(","):
             quantity, sign, amount = (piece.strip() for piece in part.partition("="))
             if not sign and part.strip():
@@ -163,10 +174,15 @@ class Budget:
                     because="a bound is written quantity=amount",
                     tries=["`latency=0.5x`", "`latency=2ms,size=2MB`"],
                 )
-            if part.strip():
+            name = quantity.removesuffix(">").strip()
+            if sign and (name == METRIC or name in QUANTITIES) and (name == METRIC) != (name != quantity):
+                raise _wrong_way(name, part.strip(), amount)
+            if name == METRIC:
+                floors.append(Floor.parse(amount))
+            elif part.strip():
                 bounds.append(Bound.parse(quantity, amount))
         budget = object.__new__(cls)
-        budget._set(bounds)
+        budget._set(bounds, floors)
         return budget
 
     def limits(self, before: Mapping[str, float]) -> dict[str, float]:
@@ -185,9 +201,10 @@ class Budget:
         """The share of every axis that may stay at most, where `units` is bounded."""
         return next((bound.value for bound in self.bounds if bound.quantity == "units"), None)
 
-    def _set(self, bounds: list[Bound]) -> None:
-        quantities = [bound.quantity for bound in bounds]
-        if not bounds:
+    def _set(self, bounds: list[Bound], floors: list[Floor]) -> None:
+        written = [*((bound.quantity, bound) for bound in bounds), *((METRIC, floor) for floor in floors)]
+        quantities = [quantity for quantity, _ in written]
+        if not written:
             raise PenjingError(
                 "PJ504", "the budget bounds nothing", tries=["`latency=0.5x`", "`latency=2ms,size=2MB`"]
             )
@@ -195,15 +212,16 @@ class Budget:
             raise PenjingError(
                 "PJ504",
                 f"the budget bounds `{twice[0]}` twice",
-                because=" and ".join(f"`{bound}`" for bound in bounds if bound.quantity == twice[0]),
+                because=" and ".join(f"`{bound}`" for quantity, bound in written if quantity == twice[0]),
                 tries=["give the tighter one only"],
             )
         object.__setattr__(
             self, "bounds", tuple(sorted(bounds, key=lambda b: list(QUANTITIES).index(b.quantity)))
         )
+        object.__setattr__(self, "floor", floors[0] if floors else None)
 
     def __str__(self) -> str:
-        return ",".join(map(str, self.bounds))
+        return ",".join(map(str, [*self.bounds, *([self.floor] if self.floor else [])]))
 
 
 def _read(quantity: str, amount: Amount, text: str) -> tuple[float, bool]:
@@ -233,3 +251,13 @@ def _read(quantity: str, amount: Amount, text: str) -> tuple[float, bool]:
 def _refused(quantity: str, text: str, because: str) -> PenjingError:
     tries = dict.fromkeys([f"`{quantity}={_EXAMPLES[quantity]}`", f"`{quantity}=0.5x`"])
     return PenjingError("PJ502", f"`{quantity}={text}` is no bound", because=because, tries=list(tries))
+
+
+def _wrong_way(quantity: str, text: str, amount: str) -> PenjingError:
+    sides = "above, the metric from below" if quantity != METRIC else "below, everything else from above"
+    return PenjingError(
+        "PJ502",
+        f"`{text}` is no bound",
+        because=f"`{quantity}` is bounded from {sides}",
+        tries=[f"`{quantity}{'>=' if quantity == METRIC else '='}{amount}`"],
+    )

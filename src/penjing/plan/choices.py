@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -41,6 +41,8 @@ class Wishes:
             applies.
         share: the largest share that any axis may keep; None for all of it.
         floor: the share that an axis keeps at least.
+        within: axis name -> units that are still there, of which some are to be kept; axes not named have
+            all of theirs.
     """
 
     keep: Sequence[str] = ()
@@ -48,6 +50,7 @@ class Wishes:
     exact: Mapping[str, int | float] | None = None
     share: float | None = None
     floor: float = FLOOR
+    within: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ def choices(
     found = []
     for names in _together(net):
         sizes = {net.axis(name).size for name in names}
+        left = min(len(wishes.within.get(name, range(net.axis(name).size))) for name in names)
         numbers = {exact[name] for name in names if name in exact}
+        levels: tuple[int, ...]
         if len(numbers) > 1:
             raise PenjingError(
                 "PJ508",
@@ -101,16 +106,16 @@ def choices(
                     f"cannot keep {_listed_numbers(numbers)} units of {_listed(names)}",
                     because=reason,
                 )
-            levels, reason = tuple(numbers), "its number of units is given by hand"
+            levels, reason = (min(left, *numbers),), "its number of units is given by hand"
         elif reason:
-            levels = (min(sizes),)
+            levels = (left,)
         else:
             step = math.lcm(*(step_of(steps, name) for name in names))
-            levels = _levels(min(sizes), step, wishes, most)
+            levels = _levels(min(sizes), left, step, wishes, most)
             reason = (
                 "" if len(levels) > 1 else "no smaller width is a multiple of its step and above its floor"
             )
-        running = _running(names, min(sizes), scores)
+        running = _running(names, left, scores, wishes)
         found.append(Choice(names, levels, running[list(levels)], float(running[-1]), reason))
     return tuple(found)
 
@@ -124,10 +129,14 @@ def check_wishes(net: Network, wishes: Wishes) -> None:
     choices(net, {}, 1, wishes)
 
 
-def chosen(scores: Tensor, count: int) -> tuple[int, ...]:
-    """The `count` units of the highest score, in order of their indices; of equal ones the earlier."""
-    order = np.argsort(-scores.numpy(), kind="stable")
-    return tuple(sorted(int(unit) for unit in order[:count]))
+def chosen(scores: Tensor, count: int, within: Sequence[int] | None = None) -> tuple[int, ...]:
+    """The `count` units of the highest score, in order of their indices; of equal ones the earlier.
+
+    `within` are those there are; None for all.
+    """
+    units = np.arange(len(scores)) if within is None else np.array(within)
+    order = np.argsort(-scores.numpy()[units], kind="stable")
+    return tuple(sorted(int(unit) for unit in units[order[:count]]))
 
 
 def rounded(share: float, size: int) -> int:
@@ -135,22 +144,26 @@ def rounded(share: float, size: int) -> int:
     return max(1, math.floor(share * size + 0.5))
 
 
-def _running(names: Sequence[str], size: int, scores: Mapping[str, Tensor]) -> NDArray[np.float64]:
+def _running(
+    names: Sequence[str], size: int, scores: Mapping[str, Tensor], wishes: Wishes
+) -> NDArray[np.float64]:
     """Worth of the best 0, 1, 2 ... units of every axis together."""
     total = np.zeros(size + 1)
     for name in names:
         if name in scores:
-            total[1:] += np.cumsum(np.sort(scores[name].numpy())[::-1])[:size]
+            own = scores[name].numpy()
+            own = own[list(wishes.within[name])] if name in wishes.within else own
+            total[1:] += np.cumsum(np.sort(own)[::-1])[:size]
     return total
 
 
-def _levels(size: int, step: int, wishes: Wishes, most_levels: int) -> tuple[int, ...]:
-    """The widths to choose from.
+def _levels(size: int, left: int, step: int, wishes: Wishes, most_levels: int) -> tuple[int, ...]:
+    """The widths to choose from, where `left` of `size` units are still there.
 
     Multiples of the step, halves of it below the first, and the whole; from the floor to the ceiling. Below
     one step no narrower width is quicker by itself, but whatever reads it is.
     """
-    most = size if wishes.share is None else rounded(wishes.share, size)
+    most = left if wishes.share is None else min(left, rounded(wishes.share, size))
     least = min(most, max(1, math.ceil(wishes.floor * size - 1e-9)))
     while size // step > most_levels:
         step *= 2
