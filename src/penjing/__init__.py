@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from penjing.errors import PenjingError
     from penjing.plan import Budget, Plan
     from penjing.recover import BatchNorm, Blockwise, FineTune, HuggingFace, Lightning, Loop, Reconstruct
-    from penjing.run import MLflow, TensorBoard
+    from penjing.run import Iterative, MLflow, TensorBoard
 
 __all__ = [
     "BatchNorm",
@@ -26,6 +26,7 @@ __all__ = [
     "Budget",
     "FineTune",
     "HuggingFace",
+    "Iterative",
     "Lightning",
     "Loop",
     "MLflow",
@@ -49,6 +50,7 @@ _HOMES = {
     "Budget": "penjing.plan",
     "FineTune": "penjing.recover",
     "HuggingFace": "penjing.recover",
+    "Iterative": "penjing.run",
     "Lightning": "penjing.recover",
     "Loop": "penjing.recover",
     "MLflow": "penjing.run",

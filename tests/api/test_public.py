@@ -11,9 +11,9 @@ import penjing
 
 NAMES = [
     "BatchNorm",
-    "Blockwise", "Budget", "FineTune", "HuggingFace", "Lightning", "Loop", "MLflow", "PenjingError", "Plan",
-    "Reconstruct", "Result", "Synthetic", "Task", "TensorBoard", "criteria", "devices", "load", "prune",
-    "trace",
+    "Blockwise", "Budget", "FineTune", "HuggingFace", "Iterative", "Lightning", "Loop", "MLflow",
+    "PenjingError", "Plan", "Reconstruct", "Result", "Synthetic", "Task", "TensorBoard", "criteria",
+    "devices", "load", "prune", "trace",
 ]  # fmt: skip
 
 

@@ -212,3 +212,24 @@ def test_profile_measures_the_whole_and_its_operators(
 
 def test_program_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "--version").split() == ["penjing", metadata.version("penjing")]
+
+
+def test_prune_cuts_in_rounds_down_to_a_floor_and_resumes_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    given = ["prune", f"{folder}/good.py:task", "--floor", "0.5x", "--device", "macs", "-o", str(run)]
+    found = record(
+        capsys, *given, "--budget", "macs=0.4x", "--rounds", "2", "--spacing", "cubic", "--epochs", "0"
+    )
+    assert [line["quantity"] for line in found["budget"]] == ["macs", "metric"]
+    assert [line["shipped"] for line in found["rounds"]] == [False, True]
+    before = found["before"]["macs"]
+    assert found["rounds"][0]["limits"]["macs"] == pytest.approx(before * (0.4 + 0.6 / 8))
+    recipe = tomllib.loads((run / "recipe.toml").read_text())
+    assert recipe["budget"] == "macs=0.4x,metric>=0.5x"
+    assert recipe["schedule"]["rounds"] == 2
+    assert main(["resume", str(run)]) == 0
+    assert "is finished" in capsys.readouterr().err
+    assert main([*given[:-1], str(tmp_path / "other"), "--rounds", "0"]) == 2
+    assert capsys.readouterr().err.startswith("[PJ515]")

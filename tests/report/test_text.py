@@ -16,6 +16,7 @@ from penjing.report import (
     Figures,
     ProofLine,
     Report,
+    RoundLine,
     draw,
 )
 
@@ -105,6 +106,29 @@ def met_already() -> Report:
     )  # fmt: skip
 
 
+def rounds() -> Report:
+    """A network that was cut in rounds, as far as its floor held."""
+    tuned = full().recovery
+    lines = [
+        RoundLine(
+            limits={"latency": 0.7, "units": 0.8}, measured={"latency": 0.69, "macs": 4e7}, kept={"conv": 24},
+            metric=0.9361, held=True, shipped=False, recovery=tuned, notes=("`stem` is no axis",),
+        ),
+        RoundLine(
+            limits={"latency": 0.46, "units": 0.5}, measured={"latency": 0.4508, "macs": 3e7},
+            kept={"conv": 16}, metric=0.929, held=True, shipped=True, recovery=tuned,
+        ),
+        RoundLine(
+            limits={"latency": 0.3, "units": 0.3}, measured={"latency": 0.29, "macs": 2e7}, kept={"conv": 8},
+            metric=0.91, held=False, shipped=False, recovery=tuned,
+        ),
+    ]  # fmt: skip
+    floor = BudgetLine(
+        quantity="metric", asked="0.92", limit=0.92, achieved=0.929, met=True, provenance="measured"
+    )
+    return full().model_copy(update={"rounds": tuple(lines), "budget": (*full().budget, floor)})
+
+
 def text(report: Report, **options: bool) -> str:
     console = Console(file=io.StringIO(), width=110, highlight=False)
     console.print(draw(report, **options))
@@ -112,9 +136,9 @@ def text(report: Report, **options: bool) -> str:
     return "\n".join(line.rstrip() for line in drawn.splitlines()) + "\n"
 
 
-@pytest.mark.parametrize("name", ["full", "met_already"])
+@pytest.mark.parametrize("name", ["full", "met_already", "rounds"])
 def test_report_is_drawn_as_it_was(request: pytest.FixtureRequest, name: str) -> None:
-    drawn = text({"full": full, "met_already": met_already}[name]())
+    drawn = text({"full": full, "met_already": met_already, "rounds": rounds}[name]())
     path = GOLDEN / f"{name}.txt"
     if request.config.getoption("--rewrite-golden"):
         path.write_text(drawn, encoding="utf-8")
@@ -131,9 +155,15 @@ def test_report_leaves_the_axes_out_when_told() -> None:
 
 
 def test_report_survives_json() -> None:
-    for report in (full(), met_already()):
+    for report in (full(), met_already(), rounds()):
         assert Report.model_validate_json(report.to_json()) == report
     assert '"schema": 1' in full().to_json()
+
+
+def test_report_without_rounds_is_read() -> None:
+    record = full().model_dump(mode="json", by_alias=True)
+    del record["rounds"]
+    assert Report.model_validate(record) == full()
 
 
 def test_report_refuses_fields_that_it_does_not_know() -> None:
@@ -146,7 +176,7 @@ def test_report_refuses_fields_that_it_does_not_know() -> None:
 def test_report_schema_page_lists_every_field() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "report-schema.md").read_text(encoding="utf-8")
     first = (Report, DeviceFigures, BudgetLine, Figures, ProofLine)
-    models = (*first, AxisLine, CandidateLine, ExportLine, RecoveryRecord)
+    models = (*first, AxisLine, CandidateLine, ExportLine, RecoveryRecord, RoundLine)
     for model in models:
         for name, field in model.model_fields.items():
             assert f"`{field.alias or name}`" in page, f"{model.__name__}.{name}"

@@ -67,6 +67,45 @@ def test_a_job_that_is_built_from_its_recipe_has_the_same_recipe(tmp_path: Path)
     assert recipe_of(job(*read.steps(TRAIN))) == recipe_of(given)
 
 
+@pytest.mark.parametrize("between", [None, (), (pj.BatchNorm(), pj.FineTune(epochs=1, train=TRAIN))])
+def test_rounds_and_floor_are_built_from_the_recipe(tmp_path: Path, between: Any) -> None:
+    schedule = pj.Iterative(rounds=3, spacing="cubic", recover=between, shrink=0.7, bisections=0)
+    given = job(pj.BatchNorm(), schedule=schedule, budget=pj.Budget(macs="0.5x", metric="0.99x"))
+    (tmp_path / "recipe.toml").write_text(recipe_of(given))
+    read = read_recipe(tmp_path / "recipe.toml")
+    assert read.rounds(TRAIN) == schedule
+    assert pj.Budget.parse(read.budget) == given.budget
+    rebuilt = job(pj.BatchNorm(), schedule=read.rounds(TRAIN), budget=pj.Budget.parse(read.budget))
+    assert recipe_of(rebuilt) == recipe_of(given)
+    assert read_recipe_without_schedule(tmp_path) is None
+
+
+def read_recipe_without_schedule(folder: Path) -> pj.Iterative | None:
+    (folder / "plain.toml").write_text(recipe_of(job()))
+    return read_recipe(folder / "plain.toml").rounds(None)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        ("rounds = 0", "PJ515", "rounds"),
+        ('rounds = "many"', "PJ515", "rounds"),
+        ('shrink = "a lot"', "PJ515", "shrink"),
+        ("odd = 1", "PJ606", "odd"),
+        ("recover = 3", "PJ606", "no list of steps"),
+        ('recover = [{ method = "Nothing" }]', "PJ606", "BatchNorm"),
+    ],
+)
+def test_a_schedule_that_cannot_be_read_is_refused(
+    tmp_path: Path, options: str, code: str, says: str
+) -> None:
+    (tmp_path / "recipe.toml").write_text(f'model = "a"\nbudget = "macs=1x"\n[schedule]\n{options}\n')
+    with pytest.raises(pj.PenjingError) as caught:
+        read_recipe(tmp_path / "recipe.toml").rounds(TRAIN)
+    assert caught.value.code == code
+    assert says in str(caught.value)
+
+
 def test_every_public_step_can_stand_in_a_recipe() -> None:
     steps = {name for name, kind in vars(recover).items() if isinstance(kind, type) and name in METHODS}
     assert {"BatchNorm", "FineTune"} <= steps == set(METHODS)

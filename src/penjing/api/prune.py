@@ -17,7 +17,7 @@ from penjing.network.refused import refused_source
 from penjing.plan import Budget, Plan
 from penjing.recover import Evaluate, Loss, Step, Synthetic, Watch
 from penjing.report import Report
-from penjing.run import Job, Outcome, publish, run
+from penjing.run import Iterative, Job, Outcome, publish, run
 from penjing.surgery import Proof
 
 
@@ -68,6 +68,7 @@ def prune(
     keep: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
     exact: Mapping[str, float | int] | None = None,
+    schedule: Iterative | None = None,
     seed: int = 0,
     threads: int = 1,
     source: str = "",
@@ -79,7 +80,9 @@ def prune(
     Args:
         model: trained; it is not changed.
         example_inputs: a tensor, a tuple or a dict, as the model is called.
-        budget: `pj.Budget(latency="0.5x", size="2MB")`, or the same as text: `"latency=0.5x,size=2MB"`.
+        budget: `pj.Budget(latency="0.5x", size="2MB")`, or the same as text: `"latency=0.5x,size=2MB"`. With
+            a floor, `metric>=0.92` or `metric>=0.99x` of the original's, it is the smallest network found
+            that holds it; the floor goes before all bounds.
         device: where it must run; a name of `penjing devices`, or a device.
         criterion: what units are worth; a name of `penjing criteria`, or a criterion. None for the best that
             the data allow: `obs` with `data`, else `magnitude`.
@@ -95,6 +98,8 @@ def prune(
         keep: name patterns of axes to leave alone.
         only: name patterns of the axes to cut; None for all.
         exact: by axis name, how much of it to keep: a share (float) or a number of units (int).
+        schedule: `pj.Iterative(rounds=4)` to cut a little and recover a little, in rounds; None for a single
+            cut, or for the usual rounds where the budget is a floor alone.
         seed: of everything random.
         threads: of the device, where it is given by name.
         source: where the model comes from, for the run's recipe.
@@ -119,6 +124,7 @@ def prune(
     checked_kind("device", device, Device, str, tries=['device="cpu"'])
     checked_kind("criterion", criterion, Criterion, str, type(None), tries=['criterion="taylor"'])
     checked_kind("data", data, Iterable, Synthetic, type(None), tries=["data=[batch, ...]"])
+    checked_kind("schedule", schedule, Iterative, type(None), tries=["schedule=pj.Iterative(rounds=4)"])
     checked_kind("seed", seed, int, tries=["seed=0"])
     checked_kind("recover", steps, list, tuple, tries=["recover=[pj.BatchNorm()]"])
     for step in steps:
@@ -153,6 +159,7 @@ def prune(
             seed=seed,
             source=source or type(model).__name__,
             log=tuple(logs),
+            schedule=schedule,
         ),
         None if directory is None else Path(directory),
     )

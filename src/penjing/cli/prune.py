@@ -15,10 +15,10 @@ from penjing.cli.profile import Device, Threads
 from penjing.demo.task import recovery as demo_recovery
 from penjing.demo.task import task as demo_task
 from penjing.errors import PenjingError
-from penjing.plan import Budget
+from penjing.plan import METRIC, Budget
 from penjing.recover import FineTune, Reconstruct, Step
 from penjing.report import draw as drawn
-from penjing.run import TensorBoard, check_target, is_finished, is_unfinished
+from penjing.run import Iterative, TensorBoard, check_target, is_finished, is_unfinished
 
 DEMO_BUDGET = "latency=0.5x"
 DEMO = "penjing demo"
@@ -38,13 +38,15 @@ Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 def prune(
     model: Model,
-    budget: Annotated[
-        list[str],
-        typer.Option(
-            help="Such as latency=0.5x or size=2MB; give several, or one with commas.", show_default=False
-        ),
-    ],
     output: Output,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Such as latency=0.5x or size=2MB; give several, or one with commas. May be left out "
+            "where there is a floor.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "cpu",
     threads: Threads = 1,
     criterion: Annotated[
@@ -59,6 +61,24 @@ def prune(
     only: Annotated[list[str] | None, typer.Option(help="Name pattern of the axes to cut.")] = None,
     exact: Annotated[
         list[str] | None, typer.Option(help="AXIS=0.25 (a share) or AXIS=12 (units): how much of it to keep.")
+    ] = None,
+    floor: Annotated[
+        str | None,
+        typer.Option(
+            help="The least metric: 0.92, or 0.99x of the original's. It goes before the budget.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(help="Cut a little and recover a little, so many times.", show_default=False),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the rounds' limits: geometric, linear or cubic; by default geometric.",
+            show_default=False,
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -82,7 +102,7 @@ def prune(
 ) -> None:
     """Make a model smaller until it is measured to fit the budget, and write what is to be shipped."""
     check_place(output)
-    bounds = Budget.parse(",".join(budget))
+    bounds = Budget.parse(",".join([*(budget or []), *([] if floor is None else [f"{METRIC}>={floor}"])]))
     shares = _exact(exact or [])
     task = api.load_task(model)
     data = task.calibration_batches()
@@ -102,6 +122,7 @@ def prune(
         keep=keep,
         only=only,
         exact=shares,
+        schedule=_schedule(rounds, spacing),
         seed=seed,
         threads=threads,
         source=model,
@@ -170,6 +191,13 @@ def _recovery(task: api.Task, calibrated: bool, epochs: int | None, tuning: Mapp
             tries=["penjing.Task(..., train=batches)", "--epochs 0"],
         )
     return [*steps, FineTune(epochs=epochs, train=task.train, **tuning)]
+
+
+def _schedule(rounds: int | None, spacing: str | None) -> Iterative | None:
+    """Rounds, where any option asks for them."""
+    given = {"rounds": rounds, "spacing": spacing}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return Iterative(**options) if options else None
 
 
 def _exact(given: list[str]) -> Mapping[str, float | int]:

@@ -9,6 +9,7 @@ from penjing.report.record import (
     Figures,
     ProofLine,
     Report,
+    RoundLine,
 )
 from penjing.report.text import draw, figures
 
@@ -21,6 +22,7 @@ __all__ = [
     "Figures",
     "ProofLine",
     "Report",
+    "RoundLine",
     "draw",
     "figures",
 ]

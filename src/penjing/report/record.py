@@ -39,11 +39,12 @@ class BudgetLine(Record):
     """One bound, and what came of it.
 
     Attributes:
-        quantity: latency, macs, params, size, memory or units.
+        quantity: latency, macs, params, size, memory, units, or metric for the floor.
         asked: as the user wrote it.
-        limit: absolute: ms, operations, elements, bytes, bytes; for units the share to keep.
+        limit: absolute: ms, operations, elements, bytes, bytes; for units the share to keep; for the metric
+            the least that is allowed.
         achieved: likewise.
-        met: whether `achieved` is within `limit`.
+        met: whether `achieved` is within `limit`; the metric, not below it.
         provenance: "measured" or "analytic".
     """
 
@@ -135,6 +136,30 @@ class CandidateLine(Record):
     within: bool
 
 
+class RoundLine(Record):
+    """One round of a network that is cut in rounds.
+
+    Attributes:
+        limits: what its network was allowed, per quantity; of `units` the share to keep.
+        measured: what it turned out to be before recovery, which does not change it.
+        kept: units that are left of every axis that is not whole.
+        metric: by `evaluate` on the module, after recovery; None without `evaluate`.
+        held: whether the floor holds; None without one.
+        shipped: whether it is the result.
+        recovery: the steps after its cut, in order.
+        notes: what the user should know.
+    """
+
+    limits: dict[str, float]
+    measured: dict[str, float]
+    kept: dict[str, int]
+    metric: float | None
+    held: bool | None
+    shipped: bool
+    recovery: tuple[RecoveryRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class ExportLine(Record):
     """The exported artifact.
 
@@ -168,8 +193,9 @@ class Report(Record):
         axes: all of them, those that may be cut first.
         opaque_operators: operators without a rule; what touches them is frozen.
         criterion: what units were ranked by, and why that one.
-        recovery: the steps, in order.
-        candidates: networks measured on the way to the budget.
+        recovery: the steps since the last cut, in order.
+        rounds: where it was cut in rounds, each of them, in the order in which they were tried.
+        candidates: networks measured on the way to the budget; in rounds, to that of the shipped one.
         export: the artifact.
         costs: relative error of the cost model on the measured networks: median, worst, how many.
         seconds: wall time by stage; 0 where a stage was not entered.
@@ -191,6 +217,7 @@ class Report(Record):
     opaque_operators: tuple[str, ...]
     criterion: str
     recovery: tuple[RecoveryRecord, ...]
+    rounds: tuple[RoundLine, ...] = ()
     candidates: tuple[CandidateLine, ...]
     export: ExportLine
     costs: dict[str, float]

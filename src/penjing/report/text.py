@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from penjing.plan.quantity import written
-from penjing.report.record import Figures, Report
+from penjing.report.record import Figures, Report, RoundLine
 
 _ROWS = (
     ("latency", "latency_ms"),
@@ -60,7 +60,15 @@ def figures(report: Report) -> Table:
         )
     if report.before.metric is not None and report.after.metric is not None:
         change = f"{report.after.metric - report.before.metric:+.4f}"
-        table.add_row("metric", f"{report.before.metric:.4f}", f"{report.after.metric:.4f}", change, "", "")
+        floor = bounds.get("metric")
+        table.add_row(
+            "metric",
+            f"{report.before.metric:.4f}",
+            f"{report.after.metric:.4f}",
+            change,
+            f"at least {floor.limit:.4f}" if floor else "",
+            _verdict(floor.met) if floor else "",
+        )
     return table
 
 
@@ -88,6 +96,8 @@ def _lines(report: Report) -> Iterator[Text]:
     if report.after.metric_of:
         yield _line("metric", f"of the {_artifact(report.after)}")
     yield _line("criterion", report.criterion)
+    for number, line in enumerate(report.rounds, 1):
+        yield _line("rounds" if number == 1 else "", _round(number, line))
     for step in report.recovery:
         epochs = f"{_number(len(step.history) - 1, 'epoch')}, " if step.history else ""
         yield _line("recovery", f"{step.method.replace('_', ' ')}: {epochs}{step.seconds:.1f} s")
@@ -108,6 +118,18 @@ def _lines(report: Report) -> Iterator[Text]:
         f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items() if seconds >= 0.05
     )
     yield _line("seconds", stages)
+
+
+def _round(number: int, line: RoundLine) -> str:
+    """One line of what was tried, with its figures and what became of it."""
+    bounded = [name for name in line.limits if name in line.measured]
+    shares = [
+        f"{name} {written(name, limit)}" for name, limit in line.limits.items() if name not in line.measured
+    ]
+    figures = [f"{name} {written(name, line.measured[name])}" for name in bounded] + shares
+    metric = [] if line.metric is None else [f"metric {line.metric:.4f}"]
+    fate = "; this one" if line.shipped else "; below the floor" if line.held is False else ""
+    return f"{number}: {', '.join([*figures, *metric])}{fate}" + "".join(f" ({note})" for note in line.notes)
 
 
 def _timing(report: Report) -> str:

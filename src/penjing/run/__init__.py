@@ -2,6 +2,7 @@
 
 from penjing.run.beginning import begun
 from penjing.run.directory import check_target, is_finished, is_unfinished, publish
+from penjing.run.iterative import Iterative
 from penjing.run.job import Job, Outcome
 from penjing.run.load import FORMS, export_from, load, read_report
 from penjing.run.loop import run
@@ -10,6 +11,7 @@ from penjing.run.trackers import MLflow, TensorBoard, Tracker
 
 __all__ = [
     "FORMS",
+    "Iterative",
     "Job",
     "MLflow",
     "Outcome",

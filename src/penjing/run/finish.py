@@ -31,7 +31,7 @@ def finish(made: Ingredients, session: Session) -> Report:
         for file in (artifact.path, weights_beside(artifact.path)):
             if file.is_file():
                 take(file, draft / file.name)
-    report = report_of(replace(made, notes=notes, seconds=log.seconds))
+    report = report_of(replace(made, notes=[*made.notes, *notes], seconds=log.seconds))
     (draft / "report.json").write_text(report.to_json(), encoding="utf-8")
     names = sorted(file.name for file in draft.iterdir())
     for name in names:

@@ -25,9 +25,11 @@ def identity(job: Job) -> dict[str, Any]:
 
     Data are known by the first batch alone, and only where they give the same one when they are read again.
     """
+    between = () if job.schedule is None else job.schedule.steps or ()
     steps = {
-        f"recover.{number}.{name}": getattr(step, name)
-        for number, step in enumerate(job.recover, 1)
+        f"{where}.{number}.{name}": getattr(step, name)
+        for where, given in (("recover", job.recover), ("schedule.recover", between))
+        for number, step in enumerate(given, 1)
         for name in DATA
         if getattr(step, name, None) is not None
     }

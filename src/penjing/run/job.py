@@ -14,6 +14,7 @@ from penjing.devices import Device
 from penjing.plan import Budget, Plan
 from penjing.recover import Evaluate, Loss, Step, Watch
 from penjing.report import Report
+from penjing.run.iterative import Iterative
 from penjing.surgery import Proof
 
 
@@ -40,6 +41,7 @@ class Job:
         seed: of everything random.
         source: where the model came from, for the recipe.
         log: told of every event, besides the run's own log.
+        schedule: the rounds to cut in; None for a single cut.
     """
 
     model: nn.Module
@@ -60,6 +62,7 @@ class Job:
     seed: int
     source: str
     log: tuple[Watch, ...] = ()
+    schedule: Iterative | None = None
 
 
 @dataclass(frozen=True, eq=False)

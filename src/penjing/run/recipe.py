@@ -16,6 +16,7 @@ from penjing import recover
 from penjing.criteria import Aggregate, Normalise
 from penjing.errors import PenjingError
 from penjing.recover import Step
+from penjing.run.iterative import Iterative
 from penjing.run.job import Job
 
 
@@ -51,6 +52,7 @@ class Recipe(BaseModel):
         only: as in `pj.prune`.
         recover: steps in order: `method`, the name of their class, and their options.
         exact: as in `pj.prune`.
+        schedule: options of `pj.Iterative`; None for a single cut.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +69,7 @@ class Recipe(BaseModel):
     only: tuple[str, ...] | None = None
     recover: tuple[dict[str, Any], ...] = ()
     exact: dict[str, float | int] = {}
+    schedule: dict[str, Any] | None = None
 
     def steps(self, train: Iterable[Any] | None) -> list[Step]:
         """The steps of recovery, with the task's training data where they need some.
@@ -76,6 +79,27 @@ class Recipe(BaseModel):
                 option out of range.
         """
         return [_read_step(step, train) for step in self.recover]
+
+    def rounds(self, train: Iterable[Any] | None) -> Iterative | None:
+        """The rounds to cut in, with the task's training data for steps that need some.
+
+        Raises:
+            PenjingError: PJ606, an option that there is not; PJ515, one out of range; else as `steps`.
+        """
+        if self.schedule is None:
+            return None
+        options = dict(self.schedule)
+        if "recover" in options:
+            steps = options["recover"]
+            if not (isinstance(steps, list) and all(isinstance(step, dict) for step in steps)):
+                raise PenjingError(
+                    "PJ606", f"the recipe's schedule recovers by {steps!r:.60}: no list of steps"
+                )
+            options["recover"] = tuple(_read_step(step, train) for step in steps)
+        odd = options.keys() - {option.name for option in fields(Iterative)}
+        if odd:
+            raise PenjingError("PJ606", f"the recipe gives the schedule an option `{odd.pop()}` it has not")
+        return Iterative(**options)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -110,8 +134,17 @@ def recipe_of(job: Job) -> str:
             "only": None if job.only is None else list(job.only),
             "recover": [_step(step) for step in job.recover] or None,
             "exact": dict(job.exact),
+            "schedule": None if job.schedule is None else _schedule(job.schedule),
         }
     )
+
+
+def _schedule(schedule: Iterative) -> dict[str, Any]:
+    steps = schedule.steps
+    given = {
+        option.name: getattr(schedule, option.name) for option in fields(schedule) if option.name != "recover"
+    }
+    return {**given, **({} if steps is None else {"recover": [_step(step) for step in steps]})}
 
 
 def _step(step: Step) -> dict[str, Any]:

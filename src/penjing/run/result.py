@@ -14,9 +14,18 @@ import torch
 from penjing.devices import Artifact, Cpu
 from penjing.devices.fingerprint import cpu_name
 from penjing.network import Network
-from penjing.plan import Plan
+from penjing.plan import METRIC, Plan
 from penjing.recover import RecoveryRecord
-from penjing.report import AxisLine, BudgetLine, DeviceFigures, ExportLine, Figures, ProofLine, Report
+from penjing.report import (
+    AxisLine,
+    BudgetLine,
+    DeviceFigures,
+    ExportLine,
+    Figures,
+    ProofLine,
+    Report,
+    RoundLine,
+)
 from penjing.run.bench import Bench, Pair
 from penjing.run.job import Job
 from penjing.run.progress import STAGES
@@ -39,7 +48,8 @@ class Ingredients:
         artifact: what is shipped.
         pair: original and artifact, timed together after recovery.
         metrics: before, after, of what, and a note; None without `evaluate`.
-        notes: from writing the files.
+        rounds: where it was cut in rounds, all of them.
+        notes: on the result, and from writing the files.
         seconds: by stage.
     """
 
@@ -50,6 +60,7 @@ class Ingredients:
     artifact: Artifact
     pair: Pair
     metrics: Metrics | None
+    rounds: Sequence[RoundLine] = ()
     notes: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -79,6 +90,7 @@ def report_of(made: Ingredients) -> Report:
         opaque_operators=tuple(bench.net.opaque),
         criterion=job.why,
         recovery=tuple(made.recovery),
+        rounds=tuple(made.rounds),
         candidates=found.candidates,
         export=export_of(made.artifact),
         costs=costs_of(found),
@@ -122,6 +134,19 @@ def budget_lines(
                 achieved=achieved[name],
                 met=achieved[name] <= limits[name],
                 provenance=_PROVENANCE.get(name, "analytic"),
+            )
+        )
+    floor = job.budget.floor
+    if floor is not None and before.metric is not None and after.metric is not None:
+        limit = floor.limit(before.metric)
+        lines.append(
+            BudgetLine(
+                quantity=METRIC,
+                asked=floor.text,
+                limit=limit,
+                achieved=after.metric,
+                met=after.metric >= limit,
+                provenance="measured",
             )
         )
     return tuple(lines)

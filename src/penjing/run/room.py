@@ -43,13 +43,17 @@ def estimate(job: Job, *, lasting: bool) -> dict[str, int]:
     """Bytes by what they are for, at the most: the smaller network is taken to be as large as the model."""
     tensors = [*job.model.parameters(), *job.model.buffers()]
     state = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    schedule = job.schedule
+    steps = len(job.recover)
+    if schedule is not None:
+        steps += schedule.rounds * len(job.recover if schedule.steps is None else schedule.steps)
     timed = any(bound.quantity == "latency" for bound in job.budget.bounds)
     return {
         "the exported original": state,
         "networks to measure": state * (4 if timed else 1),  # ten to calibrate with, of random widths
-        "weights after each step of recovery": state * len(job.recover),
+        "weights after each step of recovery": state * steps,
         "checkpoints": state * 6
-        if job.recover and lasting
+        if steps and lasting
         else 0,  # two, each with weights and an optimizer's moments
         "the result": state * 3,
         "records": _LEAST,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from penjing import plan as planning
 from penjing.devices import Artifact, CostError, CostModel
 from penjing.errors import PenjingError
+from penjing.network import Network
 from penjing.plan import Affine, Allocator, Cost, Plan
 from penjing.plan.quantity import enough, written
 from penjing.report import CandidateLine
@@ -36,6 +37,7 @@ class Found:
         plan: what to keep.
         cut: the network so cut, proven.
         candidates: what was measured on the way.
+        measured: figures of the cut network by quantity; empty where nothing was searched for.
         error: of the latency model; None where no latency had to be predicted.
     """
 
@@ -43,51 +45,87 @@ class Found:
     cut: Cut
     candidates: tuple[CandidateLine, ...]
     error: CostError | None
+    measured: Amounts = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a search starts from.
+
+    Attributes:
+        net: the original, or one of its size and shape that holds other weights: those of what is cut.
+        scores: axis name -> worth of every unit of the original; of those that are gone it is not read.
+        plan: what is left of the original; nothing comes back.
+        share: the largest share of its units that any axis may keep; None for all of them.
+        exact: by axis name, how much of it to keep: a share, or a number of units.
+        stuck: names of axes in `exact` that are there since nobody knows the worth of their units any more.
+    """
+
+    net: Network
+    scores: Mapping[str, Tensor]
+    plan: Plan = field(default_factory=Plan)
+    share: float | None = None
+    exact: Mapping[str, float | int] = field(default_factory=dict)
+    stuck: tuple[str, ...] = ()
 
 
 class Search:
     """Plans, cuts and measures for one job."""
 
+    _from_file = frozenset({"latency", "size"})
+
     def __init__(
         self,
         job: Job,
         bench: Bench,
-        scores: Mapping[str, Tensor],
         before: Amounts,
+        bounded: Collection[str],
         *,
         log: Log,
         journal: Journal,
+        thrifty: bool = False,
     ) -> None:
         """Calibrates what the budget needs.
 
         Args:
             job: what is asked.
             bench: has measured the original.
-            scores: worth of every unit.
             before: the original's figures by quantity.
+            bounded: the quantities that limits are given for.
             log: told of every stage.
             journal: where measurements are kept.
+            thrifty: whether candidates are exported only where what is bounded follows from the file.
         """
-        self._job, self._bench, self._scores, self._before = job, bench, scores, before
-        self._log, self._journal, self._net = log, journal, bench.net
-        self._parameters = planning.parameters(self._net)
+        self._exports = not thrifty or bool(self._from_file & set(bounded))
+        self._job, self._bench, self._before, self._bounded = job, bench, before, frozenset(bounded)
+        self._log, self._journal = log, journal
+        self._parameters = planning.parameters(bench.net)
         self._bytes = float(WEIGHT_BYTES)
         self._last: tuple[Plan, Cut] | None = None
         self.costs: CostModel | None = None
         self._scale = 1.0
-        if any(bound.quantity == "latency" for bound in job.budget.bounds):
+        if "latency" in self._bounded:
             with log.stage("plan", "calibrating the latency model"):
                 entry = journal.once(
                     "calibration", lambda _: calibrate(bench, seed=job.seed, watch=log).record()
                 )
-                self.costs = CostModel.read(self._net, entry.record)
+                self.costs = CostModel.read(bench.net, entry.record)
                 self._scale = before["latency"] / self.costs.latency_ms({})
 
-    def run(self, limits: Amounts, name: str = "plan") -> Found:
+    def check(self, limits: Amounts, ground: Ground) -> None:
+        """Makes sure that there is a plan for `limits`, as far as the models of costs can tell.
+
+        Raises:
+            PenjingError: PJ503, there is none.
+        """
+        self._plan(limits, ground)
+
+    def run(self, limits: Amounts, ground: Ground, name: str = "plan") -> Found:
         """The largest network inside `limits`, by measurement where figures must be measured.
 
         Args:
             limits: per quantity.
+            ground: what it is cut from.
             name: of this search in the journal; another for every search of a run.
 
         Raises:
@@ -95,7 +133,7 @@ class Search:
         """
         self._last = None
         fresh = name not in self._journal
-        entry = self._journal.once(name, lambda _: self._found(limits, name), given=dict(limits))
+        entry = self._journal.once(name, lambda _: self._found(limits, ground, name), given=dict(limits))
         lines = tuple(CandidateLine.model_validate(line) for line in entry.record["candidates"])
         if not fresh:  # what was learnt on the way has to be learnt again, for searches that follow
             for line, counts in zip(lines, entry.record["counts"], strict=True):
@@ -105,93 +143,89 @@ class Search:
             made = self._last[1]
         else:
             with self._log.stage("surgery", "cutting and proving"):
-                made = cut(self._net, plan)
-        return Found(plan, made, lines, None if self.costs is None else self.costs.error)
+                made = cut(ground.net, plan)
+        error = None if self.costs is None else self.costs.error
+        return Found(plan, made, lines, error, entry.record["measured"])
 
-    def _found(self, limits: Amounts, name: str) -> dict[str, Any]:
+    def _found(self, limits: Amounts, ground: Ground, name: str) -> dict[str, Any]:
         """The plan of those measured that is to be taken, and what was learnt of them all."""
         measured = count(1)
         found = adjust(
             limits,
-            plan=self._plan,
+            plan=lambda target: self._plan(target, ground),
             predict=self._predict,
-            measure=lambda plan: self._measured(plan, f"{name}-candidate-{next(measured)}"),
+            measure=lambda plan: self._measured(plan, ground, f"{name}-candidate-{next(measured)}"),
         )
-        chosen = best(found, self._worth)
+        chosen = best(found, lambda plan: _worth(plan, ground.scores))
         if chosen is None:
-            raise self._impossible(limits, found)
+            raise self._impossible(limits, ground, found)
         lines = [
             {"target": c.target, "predicted": c.predicted, "measured": c.measured, "within": c.used <= 1}
             for c in found
         ]
         return {
             "plan": chosen.plan.model_dump(mode="json"),
+            "measured": dict(chosen.measured),
             "candidates": lines,
             "counts": [c.plan.counts() for c in found],
         }
 
-    def _worth(self, plan: Plan) -> float:
-        """What a plan keeps, in the units of the scores."""
-        lost = 0.0
-        for name, kept in plan.kept.items():
-            scores = self._scores[name]
-            lost += float(scores.sum() - scores[list(kept)].sum())
-        return -lost
-
-    def _allocator(self) -> Allocator:
+    def _allocator(self, ground: Ground) -> Allocator:
         """With the costs as they are known now."""
-        job, net = self._job, self._net
+        job, net = self._job, self._bench.net
         known: dict[str, Cost] = {
             "macs": planning.macs(net),
             "params": self._parameters,
             "size": self._size(),
             "memory": memory(self._bench.memory),
         }
-        bounded = {bound.quantity for bound in job.budget.bounds}
         if self.costs is not None:
             known["latency"] = latency(net, self.costs, self._scale)
         return Allocator(
             net,
-            self._scores,
-            {quantity: cost for quantity, cost in known.items() if quantity in bounded},
+            ground.scores,
+            {quantity: cost for quantity, cost in known.items() if quantity in self._bounded},
             steps=self.costs.alignment if self.costs is not None else 1,
-            share=job.budget.share,
+            share=ground.share,
             keep=job.keep,
             only=job.only,
-            exact=job.exact,
+            exact=ground.exact,
+            within=ground.plan.kept,
         )
 
     def _size(self) -> Affine:
         offset = self._before["size"] - self._bytes * self._before["params"]
         return Affine(self._parameters, slope=self._bytes, offset=offset)
 
-    def _plan(self, limits: Amounts) -> Plan:
+    def _plan(self, limits: Amounts, ground: Ground) -> Plan:
         with self._log.stage("plan", "planning"):
-            return self._allocator().allocate(limits).plan
+            return self._allocator(ground).allocate(limits).plan
 
     def _predict(self, plan: Plan) -> Amounts:
         counts = plan.counts()
         latency = {"latency": self._scale * self.costs.latency_ms(counts)} if self.costs else {}
         return {**latency, **self._bench.exact(counts), "size": self._size().total(counts)}
 
-    def _measured(self, plan: Plan, name: str) -> Amounts:
+    def _measured(self, plan: Plan, ground: Ground, name: str) -> Amounts:
         """What a plan comes to: measured once; what is learnt goes into the models."""
         kept = plan.model_dump(mode="json")
-        amounts = self._journal.once(name, lambda _: self._measure(plan), given=kept).record
+        amounts = self._journal.once(name, lambda _: self._measure(plan, ground), given=kept).record
         self._learn(plan.counts(), amounts)
         return amounts
 
-    def _measure(self, plan: Plan) -> dict[str, float]:
+    def _measure(self, plan: Plan, ground: Ground) -> dict[str, float]:
         """Cuts, exports, times."""
         counts = plan.counts()
         with self._log.stage("surgery", "cutting and proving"):
-            made = cut(self._net, plan)
-        with self._log.stage("measure", "measuring a candidate"):
-            artifact = self._bench.export(made.model, self._bench.folder / "candidate.onnx")
-            latency = self._latency(artifact) if self.costs is not None else {}
-            self._bench.discard(artifact)
+            made = cut(ground.net, plan)
+        amounts = self._bench.exact(counts)
+        if self._exports:
+            with self._log.stage("measure", "measuring a candidate"):
+                artifact = self._bench.export(made.model, self._bench.folder / "candidate.onnx")
+                latency = self._latency(artifact) if self.costs is not None else {}
+                self._bench.discard(artifact)
+            amounts = {**latency, **amounts, "size": float(artifact.size_bytes)}
         self._last = plan, made
-        amounts = {**latency, **self._bench.exact(counts), "size": float(artifact.size_bytes)}
         self._log.event("candidate", counts=counts, measured=amounts)
         return amounts
 
@@ -200,20 +234,20 @@ class Search:
         if self.costs is not None:
             self.costs.update([(counts, amounts["latency"] / self._scale)])
         fewer = self._before["params"] - amounts["params"]
-        if fewer > 0:
+        if fewer > 0 and "size" in amounts:
             self._bytes = (self._before["size"] - amounts["size"]) / fewer
 
     def _latency(self, artifact: Artifact) -> dict[str, float]:
         """In ms of the session in which the original was first measured, so that limits stay comparable."""
         return {"latency": self._before["latency"] * self._bench.pair(artifact).ratio}
 
-    def _impossible(self, limits: Amounts, found: list[Candidate[Plan]]) -> PenjingError:
+    def _impossible(self, limits: Amounts, ground: Ground, found: list[Candidate[Plan]]) -> PenjingError:
         """What was measured says that the planner was too hopeful."""
         quantity = max(limits, key=lambda q: min(c.measured[q] for c in found) / limits[q])
         smallest = min(candidate.measured[quantity] for candidate in found)
         because = "every smaller network that was measured still takes more"
         try:
-            self._allocator().allocate({quantity: smallest * 1e-6})
+            self._allocator(ground).allocate({quantity: smallest * 1e-6})
         except PenjingError as error:
             because = error.because or because
         return PenjingError(
@@ -223,3 +257,11 @@ class Search:
             because=because,
             tries=[f"`{enough(quantity, smallest)}`"],
         )
+
+
+def _worth(plan: Plan, scores: Mapping[str, Tensor]) -> float:
+    """What a plan keeps, in the units of the scores, but for a constant."""
+    lost = 0.0
+    for name, kept in plan.kept.items():
+        lost += float(scores[name].sum() - scores[name][list(kept)].sum())
+    return -lost
