@@ -90,7 +90,7 @@ def distilled_and_mixed() -> Weights:
 
 def batch_norm() -> Weights:
     model = images(1)
-    record = BatchNorm(pictures((9, 9, 9, 2, 8))).apply(model, Situation(images(0)))
+    record = BatchNorm(pictures((9, 9, 9, 2, 8)), force=True).apply(model, Situation(images(0)))
     return {**model.state_dict(), "batches": torch.tensor(record.options["batches"])}
 
 
@@ -100,6 +100,34 @@ def split_by_the_loader() -> Weights:
     return _tuned(classifier(1), classifier(0), train=shuffled(sampler), loss="label", clip=None)
 
 
+class Stacked(nn.Module):
+    """Blocks in a list, one of them with an odd number of rows, and a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(6, 9), nn.Linear(9, 7)])
+        self.norm = nn.LayerNorm(7)
+        self.scale = nn.Parameter(torch.ones(7))
+        self.head = nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = torch.tanh(block(x))
+        scores: Tensor = self.head(self.norm(x) * self.scale)
+        return scores
+
+
+def parameters_spread() -> Weights:
+    torch.manual_seed(0)
+    return _tuned(
+        Stacked(), Stacked(), accuracy, train=clusters(6, 21), optimizer="adamw", sharded=True, ema=0.9
+    )
+
+
+def parameters_spread_with_norms() -> Weights:
+    return _tuned(classifier(1), classifier(0), train=clusters(6, 21), sharded=True, clip=0.1)
+
+
 TOLERANCES: dict[Callable[[], Weights], float] = {
     plain: 1e-5,
     norms_and_dropout: 1e-5,
@@ -107,6 +135,8 @@ TOLERANCES: dict[Callable[[], Weights], float] = {
     a_batch_too_small_to_split: 1e-5,
     distilled_and_mixed: 1e-5,
     batch_norm: 1e-6,
+    parameters_spread: 1e-5,
+    parameters_spread_with_norms: 1e-5,
 }
 """Largest difference of any weight, statistic or loss; float32 sums are rounded otherwise."""
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from torch import nn
 
+from penjing import processes
 from penjing.api.targets import checked_choice, checked_kind, criterion_named, device_named
 from penjing.criteria import Aggregate, Criterion, Normalise
 from penjing.devices import Device
@@ -39,7 +40,7 @@ class Result:
     _outcome: Outcome = field(repr=False)
 
     def save(self, directory: Path | str) -> Path:
-        """Writes the run directory: all of it, or nothing.
+        """Writes the run directory: all of it, or nothing. Of several processes, the first one does.
 
         Args:
             directory: does not exist yet, or is empty; or the one that `prune` was given.
@@ -48,6 +49,8 @@ class Result:
             PenjingError: PJ601, it is not empty; PJ602, it cannot be written.
         """
         if Path(directory).resolve() == self._outcome.folder.resolve():
+            return Path(directory)
+        if not processes.is_first():
             return Path(directory)
         return publish(self._outcome.folder, directory)
 
@@ -76,6 +79,9 @@ def prune(
     log: Watch | Sequence[Watch] | None = None,
 ) -> Result:
     """Makes a network smaller until it is measured to fit a budget.
+
+    Under `torchrun` or `accelerate launch` all processes make the same call, and have the same result. The
+    first one measures, decides, evaluates and writes; statistics and training are shared.
 
     Args:
         model: trained; it is not changed.

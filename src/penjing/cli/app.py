@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from penjing import processes
 from penjing.cli.devices import criteria, devices
 from penjing.cli.export import export
 from penjing.cli.inspect import inspect
@@ -100,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = build()(args=given, standalone_mode=False)
     except PenjingError as error:
-        _show(error, as_json="--json" in given)
+        if processes.is_first() or error.code == "PJ341":  # the first one tells what went wrong in any
+            _show(error, as_json="--json" in given)
         return WRONG
     except _REFUSED as error:
         error.show()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from penjing import api
+from penjing import api, processes
 from penjing.cli.inspect import Model
 from penjing.cli.output import Json, draw, print_record
 from penjing.cli.profile import Device, Threads
@@ -36,6 +36,7 @@ TensorBoardFolder = Annotated[
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 
+@processes.together()
 def prune(
     model: Model,
     output: Output,
@@ -132,6 +133,7 @@ def prune(
     finish(result, output, json)
 
 
+@processes.together()
 def demo(
     output: Output = Path("runs/demo"),
     budget: Annotated[str, typer.Option(help="What the result may cost.")] = DEMO_BUDGET,
@@ -164,12 +166,14 @@ def check_place(output: Path) -> None:
     Raises:
         PenjingError: PJ601, PJ602, as `check_target`.
     """
-    if not (is_unfinished(output) or is_finished(output)):
+    if processes.is_first() and not (is_unfinished(output) or is_finished(output)):
         check_target(output)
 
 
 def finish(result: api.Result, output: Path, json: bool) -> None:
-    """Prints the report of a run, and where it stands."""
+    """Prints the report of a run, and where it stands; one process does."""
+    if not processes.is_first():
+        return
     if json:
         print_record(result.report.model_dump(mode="json", by_alias=True))
     else:

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any, Final, NoReturn
 
 from torch import distributed
@@ -24,7 +23,8 @@ BEAT_S: Final = 1.0
 LOST_S: Final = float(os.environ.get("PENJING_LOST_S", "60"))
 """Seconds without a sign of life after which a process counts as lost; at once, if it is seen to be gone."""
 
-_SLICE: Final = timedelta(seconds=0.5)
+_PAUSE_S: Final = 0.05
+_LOOK_S: Final = 0.5
 _SETTLE_S: Final = 15.0
 
 
@@ -76,16 +76,18 @@ class Board:
             raise lost(0, "its board is gone") from error
 
     def _wait_for(self, name: str, others: list[int]) -> None:
-        while others:
-            try:
-                self._store.wait([f"{name}/{r}" for r in others], _SLICE)
-                return
-            except distributed.DistStoreError:
+        pause, looked = 0.0005, time.monotonic()
+        while not self._store.check(
+            [f"{name}/{r}" for r in others]
+        ):  # its own waiting writes to the terminal
+            time.sleep(pause)
+            pause = min(1.3 * pause, _PAUSE_S)
+            if time.monotonic() - looked > _LOOK_S:
+                looked = time.monotonic()
                 self._check_failed()
-                others = [r for r in others if not self._store.check([f"{name}/{r}"])]
                 for r in others:
-                    if self.is_lost(r):
-                        raise lost(r, "it gives no sign of life") from None
+                    if self.is_lost(r) and not self._store.check([f"{name}/{r}"]):
+                        raise lost(r, "it gives no sign of life")
 
     def _check_failed(self) -> None:
         key = f"failed/{self._generation}"

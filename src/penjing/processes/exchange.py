@@ -108,13 +108,13 @@ def split_already(batches: Iterable[Any]) -> bool:
     return any(isinstance(sampler, DistributedSampler) for sampler in samplers)
 
 
-def mine(batches: Iterable[T]) -> Iterator[tuple[int, T]]:
+def mine(batches: Iterable[T], *, split: bool | None = None) -> Iterator[tuple[int, T]]:
     """Every batch that this process has to look at, and its number: in turn, so that each is looked at once.
 
-    Where the data are split already, all that it is given.
+    Where the data are split already, all that it is given; `split` says so of what does not show it.
     """
     own, count = rank(), world()
-    split = split_already(batches)
+    split = split_already(batches) if split is None else split
     for number, batch in enumerate(batches):
         if split:
             yield number * count + own, batch

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from penjing.recover.sharded import whole
 from penjing.recover.weights import Weights, copied, named_tensors
 
 
@@ -36,7 +37,7 @@ class Average:
         decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
         for name, tensor in named_tensors(model):
             if tensor.is_floating_point():
-                self.weights[name].lerp_(tensor, 1 - decay)
+                self.weights[name].lerp_(whole(tensor), 1 - decay)
             else:
                 self.weights[name].copy_(tensor)
         self.steps += 1

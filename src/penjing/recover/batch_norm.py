@@ -59,11 +59,12 @@ class BatchNorm(Step):
                 "batch norms cannot be estimated anew: there are no calibration batches",
                 tries=["give data=, an iterable of batches", "leave BatchNorm() out of recover="],
             )
+        split = processes.split_already(batches)
         batches = list(batches)
         former = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
-        before = deviation(model, situation.original, batches)
-        count, unreached = _average(model, norms, batches, situation)
-        after = deviation(model, situation.original, batches)
+        before = processes.from_first(deviation(model, situation.original, batches))
+        count, unreached = _average(model, norms, batches, situation, split=split)
+        after = processes.from_first(deviation(model, situation.original, batches))
         notes = [f"no batch reaches {unreached} of the batch norms: left as they were"] if unreached else []
         if not after <= before:
             notes.append(self._judged(before, after))
@@ -103,7 +104,12 @@ class BatchNorm(Step):
 
 
 def _average(
-    model: nn.Module, norms: list[_BatchNorm], batches: Iterable[Any], situation: Situation
+    model: nn.Module,
+    norms: list[_BatchNorm],
+    batches: Iterable[Any],
+    situation: Situation,
+    *,
+    split: bool,
 ) -> tuple[int, int]:
     """Runs every batch with batch norms alone in training mode.
 
@@ -121,7 +127,7 @@ def _average(
                 norm.reset_running_stats()
                 norm.momentum = None  # torch's word for: average over all batches alike
                 norm.train()
-            for number, given in processes.mine(batches):
+            for number, given in processes.mine(batches, split=split):
                 Batch.read(model, given, number).run(model)
                 count += 1
                 advance()

@@ -20,8 +20,12 @@ from penjing.recover.losses import Goal
 from penjing.recover.objective import Objective
 from penjing.recover.optimizer import Optimizer, Schedule, optimizer_of, scheduled
 from penjing.recover.seeding import seeded
+from penjing.recover.sharded import sharded
 from penjing.recover.step import Loss, RecoveryRecord, Situation, Step
 from penjing.recover.training import Training
+
+_APART = ("train", "sharded")
+"""Options by which the weights do not follow."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class FineTune(Step):
         keep: "best" evaluates after every epoch and keeps the best state, the one before training included;
             "last" evaluates nothing. Without `evaluate` it is always the last.
         patience: epochs without a better metric after which training stops; None to go through all.
+        sharded: of several processes, each holds a part of the parameters, of the gradients and of the
+            optimizer's state (FSDP2), and a part of the original: for what does not fit otherwise. Weights
+            to keep are gathered at the end of every epoch. With one process it changes nothing.
         precision: "float32", or "bfloat16" for matrix products and convolutions (autocast): up to three times
             as quick on processors that have it. Weights are float32 in any case.
         seed: of shuffling, augmentation and dropout; None for the job's.
@@ -95,6 +102,7 @@ class FineTune(Step):
     feature_loss: FeatureLoss = "similarity"
     attention_weight: float = 0.0
     patience: int | None = None
+    sharded: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what cannot be meant.
@@ -135,17 +143,21 @@ class FineTune(Step):
         with kept_modes(model, situation.original), seeded(epoch_seed(seed, 0)):
             situation.original.eval()
             batches = length(self.train)
+            spread = self.sharded and processes.world() > 1
+            trained = sharded(model) if spread else model
+            teacher = sharded(situation.original) if spread and self._asks_teacher else situation.original
             factor = scheduled(self.schedule, batches * self.epochs, self.warmup)
             progress = Training(
-                model=model,
-                objective=self._objective(situation),
-                optimizer=self._optimizer(model),
+                model=trained,
+                shown=model,
+                objective=self._objective(situation, teacher),
+                optimizer=self._optimizer(trained),
                 factor=lambda step: self.lr * factor(step),
                 train=self.train,
                 batches=batches,
                 epochs=self.epochs,
                 judge=situation.evaluate if self.keep == "best" else None,
-                average=None if self.ema is None else Average(model, self.ema),
+                average=None if self.ema is None else Average(trained, self.ema),
                 patience=self.patience,
                 clip=self.clip,
                 narrow=self.precision == "bfloat16",
@@ -178,13 +190,17 @@ class FineTune(Step):
                 tries=["F.cross_entropy(..., label_smoothing=...) in that function", "leave loss= out"],
             )
 
-    def _objective(self, situation: Situation) -> Objective:
+    @property
+    def _asks_teacher(self) -> bool:
+        return self.loss in ("teacher", "label+teacher") or bool(self.feature_weight or self.attention_weight)
+
+    def _objective(self, situation: Situation, teacher: nn.Module) -> Objective:
         names = chosen(situation.original, self.features) if self.feature_weight else []
         by_units = self.feature_weight and self.feature_loss == "units"
         return Objective(
             goal=self.loss,
             own=situation.loss,
-            teacher=situation.original,
+            teacher=teacher,
             temperature=self.temperature,
             share=self.teacher_share,
             smoothing=self.label_smoothing,
@@ -213,7 +229,7 @@ class FineTune(Step):
 
     def _options(self, seed: int) -> dict[str, Any]:
         """All but the data, as plain values."""
-        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "train"}
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _APART}
         given["loss"] = self.loss if isinstance(self.loss, str) else "own"
         given["features"] = None if self.features is None else list(self.features)
         return {**given, "seed": seed}

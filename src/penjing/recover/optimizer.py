@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from penjing.recover.sharded import write
 from penjing.recover.weights import clone
 
 Optimizer = Literal["adamw", "sgd"]
@@ -82,7 +83,8 @@ def given_back(
         parameter = parameters[int(place)]
         if isinstance(value, Tensor):
             like = torch.empty_like(parameter if value.shape == parameter.shape else value, dtype=value.dtype)
-            value = like.copy_(value)
+            write(like, value)
+            value = like
         state.setdefault(int(place), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -125,7 +125,14 @@ class Situation:
 
 
 class Step(ABC):
-    """A way of getting accuracy back."""
+    """A way of getting accuracy back.
+
+    Attributes:
+        alone: whether the first of several processes does it by itself. Else all do it together, from the
+            same weights; those of the first one are then taken.
+    """
+
+    alone: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from penjing import processes
 from penjing.errors import PenjingError
@@ -21,6 +21,7 @@ from penjing.recover.mixing import spoiled
 from penjing.recover.objective import Objective
 from penjing.recover.optimizer import given_back, taken
 from penjing.recover.progress import Progress
+from penjing.recover.sharded import whole
 from penjing.recover.step import Checkpoint, Epoch, Evaluate, Watch
 from penjing.recover.weights import copied, put, shapes
 
@@ -31,6 +32,8 @@ class Training:
 
     Attributes:
         model: trained in place.
+        shown: what is judged, and holds the weights to keep in the end: `model`, or where that is spread over
+            processes, what it is a copy of.
         objective: what is minimised.
         optimizer: of the parameters that are trained.
         factor: learning rate at a step, by the number of steps made before.
@@ -49,6 +52,7 @@ class Training:
     """
 
     model: nn.Module
+    shown: nn.Module
     objective: Objective
     optimizer: torch.optim.Optimizer
     factor: Callable[[int], float]
@@ -77,7 +81,7 @@ class Training:
                 while not progress.over:
                     progress = self._after(progress, advance)
         finally:
-            put(self.model, progress.best_weights)
+            put(self.shown, progress.best_weights)
         return progress
 
     def _begun(self) -> Progress:
@@ -102,7 +106,7 @@ class Training:
                 return self._diverged(progress, number, loss)
             weights = copied(self.model)
             average = self.average.copy() if self.average else {}
-            put(self.model, average)
+            put(self.shown, average or weights)
             metric = self._metric()
             put(self.model, weights)
         epoch = Epoch(epoch=number, loss=loss, metric=metric, seconds=self._seconds())
@@ -142,9 +146,8 @@ class Training:
                 self._blame(batch, number, value)
                 return value, progress.steps
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            processes.sum_([p.grad for p in trained if p.grad is not None])
-            norm = nn.utils.clip_grad_norm_(trained, self.clip or math.inf)
+            self._differentiate(loss, trained)
+            norm = whole(nn.utils.clip_grad_norm_(trained, self.clip or math.inf))
             if not bool(norm.isfinite()):
                 return math.nan, progress.steps
             for group in self.optimizer.param_groups:
@@ -156,6 +159,14 @@ class Training:
             advance(loss=total / count)
         self.optimizer.zero_grad(set_to_none=True)
         return total / count, progress.steps + count
+
+    def _differentiate(self, loss: Tensor, trained: list[nn.Parameter]) -> None:
+        """Gradients of the loss, summed over processes."""
+        if self.model is not self.shown:  # they take the mean by themselves
+            (loss * processes.world()).backward()
+            return
+        loss.backward()
+        processes.sum_([p.grad for p in trained if p.grad is not None])
 
     def _blame(self, batch: Batch, epoch: int, loss: float) -> None:
         """An error where it is the data that are not finite: no learning rate mends them."""
@@ -209,7 +220,7 @@ class Training:
         """By the first of several processes, for all of them."""
         if self.judge is None:
             return None
-        return processes.from_first(measured(self.judge, self.model) if processes.is_first() else 0.0)
+        return processes.from_first(measured(self.judge, self.shown) if processes.is_first() else 0.0)
 
     def _keep(self, progress: Progress) -> None:
         if processes.is_first():

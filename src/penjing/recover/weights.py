@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from penjing.recover.sharded import whole, write
+
 Weights = dict[str, Tensor]
 
 
@@ -22,8 +24,8 @@ def copied(model: nn.Module) -> Weights:
 
 
 def clone(tensor: Tensor) -> Tensor:
-    """A contiguous copy without gradients."""
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
+    """A contiguous copy without gradients; of a tensor that is spread over processes, all of it."""
+    return whole(tensor.detach()).clone(memory_format=torch.contiguous_format)
 
 
 @torch.no_grad()
@@ -31,7 +33,7 @@ def put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Writes `weights` into the model's own tensors; those that are named nowhere stay as they are."""
     for name, tensor in named_tensors(model):
         if name in weights:
-            tensor.copy_(weights[name])
+            write(tensor, weights[name])
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from penjing.criteria import collect, score
 from penjing.network import Network, trace
 from penjing.plan import Plan
+from penjing.run import crew
 from penjing.run.aim import Aim
 from penjing.run.search import Ground
 from penjing.run.session import Session
@@ -27,7 +27,7 @@ Scores = Mapping[str, Tensor]
 def untouched(session: Session, net: Network, aim: Aim) -> Ground:
     """The original as it was given."""
     return Ground(
-        net, _scored(session, "scores", net, lambda scores: scores), share=aim.share, exact=aim.exact
+        net, _scored(session, "scores", net, None, lambda scores: scores), share=aim.share, exact=aim.exact
     )
 
 
@@ -57,17 +57,18 @@ def after(session: Session, net: Network, plan: Plan, model: nn.Module, aim: Aim
             found[axis][list(left[axis])] = scores[own]
         return found
 
-    scores = _scored(session, name, small, placed)
+    scores = _scored(session, name, small, plan, placed)
     stuck = {axis: len(units) for axis, units in left.items() if axis not in names and len(units) > 1}
     return Ground(whole, scores, plan, aim.share, {**aim.exact, **stuck}, tuple(stuck))
 
 
-def _scored(session: Session, name: str, net: Network, placed: Callable[[Scores], Scores]) -> Scores:
+def _scored(
+    session: Session, name: str, net: Network, plan: Plan | None, placed: Callable[[Scores], Scores]
+) -> Scores:
     job = session.job
 
     def scored(folder: Path) -> dict[str, Any]:
-        statistics = collect(net, job.criterion.record.needs, data=job.data, loss=job.loss)
-        scores = score(net, job.criterion, statistics, aggregate=job.aggregate, normalise=job.normalise)
+        scores = crew.worth(job, net, plan)
         write_tensors(placed(scores), folder / SCORES, {})
         return {}
 

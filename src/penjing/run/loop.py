@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from penjing import processes
 from penjing.devices import Artifact
 from penjing.errors import PenjingError
 from penjing.network import Network, trace
 from penjing.plan import Plan, Wishes, check_wishes
 from penjing.recover import RecoveryRecord, Situation, Step, measured
+from penjing.run import crew
 from penjing.run.adjust import Amounts
 from penjing.run.aim import Aim, Way
 from penjing.run.bench import Bench, Pair
@@ -37,8 +39,11 @@ TURNS = (1.0, 0.97, 0.94)
 """Shares of the latency's limit to plan for, the next where a finished network turned out to be outside."""
 
 
+@processes.together()
 def run(job: Job, directory: Path | None = None) -> Outcome:
     """Does a job from beginning to end.
+
+    Of several processes the first one leads; all are given the outcome.
 
     Args:
         job: what is asked.
@@ -49,6 +54,12 @@ def run(job: Job, directory: Path | None = None) -> Outcome:
         PenjingError: whatever stands in the way. Without a directory, nothing is left behind.
         KeyboardInterrupt: it was stopped; likewise.
     """
+    if not processes.is_first():
+        return crew.follow(job)
+    return crew.end(_led(job, directory))
+
+
+def _led(job: Job, directory: Path | None) -> Outcome:
     if directory is None:
         with temporary(job) as session:
             outcome = _run(session)
@@ -226,7 +237,7 @@ def _recover(
             net=net, plan=found.plan, checkpoint=journal.checkpoint(name),
         )  # fmt: skip
         with log.stage("recover", "recovering"):
-            record = step.apply(model, situation)
+            record = crew.recover(job, step, model, found.plan, situation)
         log.event("recovered", method=record.method, seconds=record.seconds)
         save_state(model, folder / WEIGHTS)
         return record.model_dump(mode="json")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -47,6 +47,8 @@ class Blockwise(Step):
     Source: blocks with inputs of the smaller network as in Li et al. 2021 (BRECQ), arXiv:2102.05426; outputs
     and activations together as in Romero et al. 2015 (FitNets), arXiv:1412.6550.
     """
+
+    alone: ClassVar[bool] = True
 
     batches: Iterable[Any] | None = None
     steps: int = 100

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -47,6 +47,8 @@ class Reconstruct(Step):
     Source: layer by layer as He, Zhang, Sun 2017, arXiv:1707.06168, eq. 3, with inputs of the pruned network;
     here for every layer, about the trained weights, with residual sums and held-out ridge.
     """
+
+    alone: ClassVar[bool] = True
 
     batches: Iterable[Any] | Synthetic | None = None
     rows: int | None = None
