@@ -93,7 +93,7 @@ def test_a_run_under_torchrun_has_the_plan_and_weights_of_one_process(tmp_path: 
 
 
 def test_an_error_in_one_process_ends_both_with_its_rank(tmp_path: Path) -> None:
-    given = arguments(task_file(tmp_path, FAILING), tmp_path / "run")
+    given = arguments(task_file(tmp_path, FAILING), tmp_path / "run", "--criterion", "taylor")
     (first, _, told), (second, _, traceback) = ended(started(program(*given)))
     assert (first, second) == (2, 1)
     assert told.splitlines() == ["[PJ340] rank 1 has failed: ValueError: no loss here"]
