@@ -24,6 +24,9 @@ _LEAST, _LEAST_SHARE = 1e-30, 1e-9
 ROUNDS = 256
 """Units go one by one in an axis of up to so many; in larger ones, a share of those left at a time."""
 
+_DENSE = 0.8
+"""Share of features from which on the others are carried along."""
+
 
 @dataclass(frozen=True)
 class Consumer:
@@ -104,6 +107,7 @@ class _State:
         self._inverse = _inverse(consumer.covariance, damping)
         self._weight = consumer.weight * consumer.sensitivity.sqrt()[..., None]
         self._places = [(consumer.units == unit).nonzero().flatten() for unit in range(size)]
+        self._alive = torch.ones(len(consumer.units), dtype=torch.bool)
         self._left: dict[int, list[int]] = defaultdict(list)
         for unit, places in enumerate(self._places):
             self._left[len(places)].append(unit)
@@ -116,6 +120,10 @@ class _State:
                 continue
             places = torch.stack([self._places[unit] for unit in units])
             blocks = self._inverse[:, places[:, :, None], places[:, None, :]]
+            if width == 1:  # thousands of systems of one equation each would take minutes
+                squares = self._weight.square().sum(1)[:, places[:, 0]]
+                found[units] = (squares / blocks[:, :, 0, 0]).sum(0)
+                continue
             weight = self._weight[:, :, places].permute(0, 2, 3, 1)
             solved = torch.linalg.solve(blocks, weight @ weight.mT)
             found[units] = solved.diagonal(dim1=-2, dim2=-1).sum((0, 2))
@@ -133,6 +141,18 @@ class _State:
         update = torch.linalg.solve(columns[:, places], columns.mT)
         self._weight -= self._weight[:, :, places] @ update
         self._inverse -= columns @ update
+        self._alive[places] = False
+        if int(self._alive.sum()) < _DENSE * len(self._alive):
+            self._compress()
+
+    def _compress(self) -> None:
+        """Forgets the features that are gone, so that updates cost less."""
+        alive = self._alive.nonzero().flatten()
+        self._inverse = self._inverse[:, alive[:, None], alive]
+        self._weight = self._weight[:, :, alive]
+        place = self._alive.cumsum(0) - 1
+        self._places = [place[places] for places in self._places]
+        self._alive = torch.ones(len(alive), dtype=torch.bool)
 
 
 @final
