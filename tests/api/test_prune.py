@@ -255,7 +255,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"budget": ""}, "PJ504", ""),
     ({"exact": {"stemm": 4}}, "PJ201", "stem"),
     ({"evaluate": lambda _: float("nan")}, "PJ315", "nan"),
-    ({"data": [], "loss": loss}, "PJ304", "batch"),
+    ({"data": [], "loss": loss, "criterion": "taylor"}, "PJ304", "batch"),
+    ({"data": []}, "PJ311", "empty"),
 ]
 
 

@@ -17,7 +17,7 @@ from penjing.errors import PenjingError
 from penjing.network import Axis, Member, Network
 from penjing.network.batch import kept_modes
 from penjing.network.call import Call
-from penjing.network.projection import Projection, projections, readers
+from penjing.network.projection import Projection, enough_rows, projections, readers
 from penjing.network.replay import Replay, Shaped, by_shape
 from penjing.network.solve import tensor_named
 
@@ -265,7 +265,7 @@ class _Pass:
     def _note(self, own: Projection, x: Tensor, y: Tensor, *, counted: bool) -> None:
         matrix = own.matrix(tensor_named(self._kind.net.model, own.weight).detach())
         groups, out, width = matrix.shape
-        most = self._rows or max(ROWS, 16 * width)
+        most = self._rows or enough_rows(groups, width, ROWS)
         chosen = own.sample(y, -(-most // self._batches), _generator(self._seed, own.weight))
         features, outputs = _wide(own.features(x, chosen)), _wide(own.targets(y, chosen))
         reading = self._found.get(own.weight)

@@ -20,6 +20,9 @@ from torch.nn import functional as F
 from penjing.network.arguments import bind, operator_name
 from penjing.network.program import Trace
 
+_ROWS_PER_FEATURE = 16
+_MOST_READ = 2**26
+
 _CONVOLUTIONS = {f"aten.conv{n}d": n for n in (1, 2, 3)}
 _TRANSPOSED = {"aten.conv_transpose1d": 1, "aten.conv_transpose2d": 2, "aten.conv_transpose3d": 3}
 _TURNS = frozenset({"aten.t", "aten.numpy_T", "aten.transpose", "aten.permute"})
@@ -194,6 +197,20 @@ def _patches(value: Tensor, window: Window, rows: Tensor) -> Tensor:
         here = place[:, None] * stride + dilation * torch.arange(taps)
         flat = (flat[:, :, None] * size + here[:, None, :]).flatten(1)
     return padded.reshape(-1, channels)[flat.flatten()].view(len(rows), -1, channels)
+
+
+def enough_rows(groups: int, features: int, most: int) -> int:
+    """How many positions of an operator to look at.
+
+    Args:
+        groups: that read apart from one another.
+        features: that each of them reads.
+        most: for a layer of few features.
+
+    Returns:
+        16 for every feature, or more, up to `most`, as long as what is read stays below 256 MiB.
+    """
+    return max(_ROWS_PER_FEATURE * features, min(most, _MOST_READ // max(1, groups * features)))
 
 
 def projections(trace: Trace) -> dict[fx.Node, Projection]:

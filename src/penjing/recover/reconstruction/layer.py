@@ -76,6 +76,11 @@ class Layer:
         return self._parts[0][2].norm
 
     @property
+    def groups(self) -> int:
+        """How many read apart from one another."""
+        return self._parts[0][1].matrix(self._weight).shape[0]
+
+    @property
     def features(self) -> int:
         """How many are read for one output."""
         return self._parts[0][1].matrix(self._weight).shape[2]

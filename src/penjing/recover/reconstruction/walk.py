@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, fx, nn
 
-from penjing.network.projection import Projection, computed, projections, readers
+from penjing.network.projection import Projection, computed, enough_rows, projections, readers
 from penjing.network.scaling import Scaling, scalings
 from penjing.network.solve import tensor_named
 from penjing.recover.reconstruction.affine import Affine
@@ -20,7 +20,6 @@ from penjing.recover.step import Watch
 _LEAST_ROWS = 98304
 """Positions to look at in a layer, in all batches together, if it has few features."""
 
-_ROWS_PER_FEATURE = 16
 
 Found = TypeVar("Found", Projection, Scaling)
 
@@ -106,7 +105,7 @@ class Walk:
             return
         layer = Layer(column, own, self._model)
         features = layer.features
-        rows = self._rows or max(_LEAST_ROWS, _ROWS_PER_FEATURE * features)
+        rows = self._rows or enough_rows(layer.groups, features, _LEAST_ROWS)
         found, seen = layer.solve(rows, self._generator)
         if seen < 2 * features:
             self._short[name] = seen, features
