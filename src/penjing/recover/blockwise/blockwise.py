@@ -121,6 +121,7 @@ class Blockwise(Step):
                 f"taken back: outputs would be further from the original's ({after:.3g} of their spread, "
                 f"{before:.3g} before)"
             )
+            after = before
         options = {
             "steps": self.steps, "joint": self.joint, "lr": self.lr, "share": self.share,
             "precision": self.precision, "batches": len(batches), "blocks": gains,
