@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.plan import Plan
 
@@ -122,6 +123,20 @@ class Situation:
     net: Network | None = None
     plan: Plan | None = None
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+
+    def cut(self) -> tuple[Network, Plan]:
+        """What was cut, and how.
+
+        Raises:
+            PenjingError: PJ321, nobody told.
+        """
+        if self.net is None or self.plan is None:
+            raise PenjingError(
+                "PJ321",
+                "this step of recovery is not told what was cut",
+                tries=["pj.prune(..., recover=...)", "Situation(..., net=net, plan=plan)"],
+            )
+        return self.net, self.plan
 
 
 class Step(ABC):

@@ -84,13 +84,7 @@ class Blockwise(Step):
                 holds NaN; PJ321, the step is not told what was cut from what. The weights are as before.
         """
         start = time.perf_counter()
-        net, plan = situation.net, situation.plan
-        if net is None or plan is None:
-            raise PenjingError(
-                "PJ321",
-                "nothing can be distilled block by block: the step is not told what was cut",
-                tries=["pj.prune(..., recover=pj.Blockwise())", "Situation(..., net=net, plan=plan)"],
-            )
+        net, plan = situation.cut()
         given = situation.calibration if self.batches is None else self.batches
         if given is None:
             raise PenjingError(

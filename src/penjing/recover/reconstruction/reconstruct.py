@@ -63,13 +63,7 @@ class Reconstruct(Step):
                 holds NaN; PJ321, the step is not told what was cut from what. The weights are as before.
         """
         start = time.perf_counter()
-        net, plan = situation.net, situation.plan
-        if net is None or plan is None:
-            raise PenjingError(
-                "PJ321",
-                "nothing can be reconstructed: the step is not told what was cut",
-                tries=["pj.prune(..., recover=pj.Reconstruct())", "Situation(..., net=net, plan=plan)"],
-            )
+        net, plan = situation.cut()
         batches = situation.calibration if self.batches is None else self.batches
         if batches is None:
             raise PenjingError(
@@ -109,6 +103,7 @@ class Reconstruct(Step):
                 f"taken back: outputs would be further from the original's ({after:.3g} of their spread, "
                 f"{before:.3g} before)"
             )
+            after = before
         options = {
             "layers": len(done.solved),
             "batches": sum(len(one.calls) for one in shaped),
