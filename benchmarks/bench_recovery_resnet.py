@@ -1,13 +1,16 @@
 """Accuracy of a Fashion-MNIST ResNet at a share of its latency: without training, and after 1 and 5 epochs.
 
-    python benchmarks/bench_recovery_resnet.py [--seed 0 ...] [--budget 0.5 ...] [--only SIDE]
-                                               [--cut NAME ...] [--recovery NAME ...] [--fresh] [--summary]
+    python benchmarks/bench_recovery_resnet.py [--network shipped 0 ...] [--draw 0 1 2] [--budget 0.5 ...]
+                                               [--only SIDE] [--cut NAME ...] [--recovery NAME ...]
+                                               [--fresh] [--summary]
 
-Per network (three, trained from three seeds) and budget: penjing's cuts by each criterion and the recoveries
-of `recoveries`, and torch-pruning's by each of its ways, with the same weights, the same measure of latency
-(the exported file in ONNX Runtime, beside the original's) and the same optimiser, schedule and augmentation.
+Networks are the one that comes with the package, or those that `recovery_networks.py` trains, named by their
+seeds. Per network, draw (of calibration images and of all that is random in recovery) and budget: penjing's
+cuts by each criterion and the recoveries of `recoveries`, and torch-pruning's by each of its ways, with the
+same weights, the same measure of latency (the exported file in ONNX Runtime, beside the original's) and the
+same optimiser, schedule and augmentation.
 Accuracy is that on the 10,000 test images; no choice rests on it, but for torch-pruning's, of which the best
-way counts, at every point.
+way counts, at every point. Seconds of distillation leave out what a teacher has been asked before.
 
 Every figure is stored as soon as it is there: a run that was stopped goes on where it was.
 """
@@ -19,14 +22,16 @@ import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import recovery_peer
 import torch
-from recovery_networks import fashion_resnet, trained_resnet
+from recovery_networks import SHIPPED, network, untrained
 from recovery_records import (
     PRECISION,
     Records,
     Recovery,
+    Remembered,
     Trial,
     arguments,
     kept_cut,
@@ -44,7 +49,7 @@ from penjing.demo import accuracy
 from penjing.demo.task import Augmented
 from penjing.recover import Situation
 
-SEEDS = (0, 1, 2)
+DRAWS = (0, 1, 2)
 BUDGETS = (0.5, 0.33, 0.25, 0.15)
 CALIBRATION = 2048
 UNLABELLED = 16384
@@ -118,9 +123,9 @@ def recoveries(data: Data) -> dict[str, Recovery]:
         "closed form": Recovery([pj.Reconstruct()]),
         "blockwise": Recovery([blockwise(data)], after="closed form"),
         "1 epoch": Recovery([tuned(1, data)], after="blockwise"),
-        "1 epoch, distilled": Recovery([tuned(1, data, distilled=True)], after="blockwise"),
+        "1 epoch, distilled": Recovery([tuned(1, data, distilled=True)], after="blockwise", taught=True),
         "5 epochs": Recovery([tuned(5, data)], after="blockwise"),
-        "5 epochs, distilled": Recovery([tuned(5, data, distilled=True)], after="blockwise"),
+        "5 epochs, distilled": Recovery([tuned(5, data, distilled=True)], after="blockwise", taught=True),
     }
 
 
@@ -134,56 +139,74 @@ def recoveries_of_peer(data: Data) -> dict[str, Recovery]:
     }
 
 
-def named(seed: int, budget: float, data: Data) -> str:
-    """A job; draws of calibration data and of everything random other than the first are named."""
-    return f"seed {seed}, {budget}x" + (f", draw {data.draw}" if data.draw else "")
+@dataclass(frozen=True)
+class Job:
+    """One network, one draw, one budget.
+
+    Attributes:
+        name: of the network.
+        original: the network.
+        budget: share of its latency.
+        data: as drawn.
+        teacher: the network again, which remembers.
+    """
+
+    name: str
+    original: nn.Module
+    budget: float
+    data: Data
+    teacher: Remembered
+
+    def __str__(self) -> str:
+        """In the results; draws other than the first are named."""
+        which = self.name if self.name == SHIPPED else f"seed {self.name}"
+        return f"{which}, {self.budget}x" + (f", draw {self.data.draw}" if self.data.draw else "")
 
 
-def ours(seed: int, budget: float, data: Data, records: Records, given: Namespace) -> None:
+def ours(job: Job, records: Records, given: Namespace) -> None:
     """Every criterion of penjing, with every recovery."""
-    job, original = named(seed, budget, data), trained_resnet(seed)
+    original, data, draw = job.original, job.data, job.data.draw
     for criterion in wanted(CRITERIA, given):
         tried = CRITERIA[criterion]
         table = {name: way for name, way in recoveries(data).items() if tried is None or name in tried}
-        row = records.row(job, "penjing", criterion)
+        row = records.row(str(job), "penjing", criterion)
 
         def prune(criterion: str = criterion) -> pj.Result:
             return pj.prune(
                 original,
                 EXAMPLE,
-                budget=f"latency={budget}x",
+                budget=f"latency={job.budget}x",
                 criterion=criterion,
                 data=data.calibration(),
                 loss=loss,
-                seed=seed,
+                seed=draw,
             )
 
-        folder = kept_cut(row, f"resnet-{seed}-{budget}x-{criterion}", prune, original, fresh=not data.draw)
+        folder = kept_cut(row, f"resnet-{job}-{criterion}", prune, original)
         records.keep()
         names = missing(row, table, given)
         if names:
-            model, plan = loaded(folder, fashion_resnet)
+            model, plan = loaded(folder, lambda: untrained(job.name))
             net = pj.trace(original, EXAMPLE)
-            situation = Situation(original, data.calibration(), seed=seed + data.draw, net=net, plan=plan)
-            trial = Trial(model, table, situation)
+            situation = Situation(original, data.calibration(), seed=draw, net=net, plan=plan)
+            trial = Trial(model, table, situation, job.teacher)
             for name in names:
                 made, took = trial.run(name)
                 figures = {"accuracy": data.accuracy(made), **took}
-                records.note(row, job, f"penjing {criterion}", name, figures)
+                records.note(row, str(job), f"penjing {criterion}", name, figures)
 
 
-def theirs(seed: int, budget: float, data: Data, records: Records, given: Namespace) -> None:
+def theirs(job: Job, records: Records, given: Namespace) -> None:
     """Every way of torch-pruning, up to one epoch; five for the one that is best after one."""
-    job = named(seed, budget, data)
-    original, batches = trained_resnet(seed), data.calibration()
+    original, data, batches = job.original, job.data, job.data.calibration()
     graded = recovery_peer.with_gradients(original, batches)
-    situation = Situation(original, batches, seed=seed + data.draw)
+    situation = Situation(original, batches, seed=data.draw)
     table = recoveries_of_peer(data)
 
     def fill(way: str, names: Sequence[str]) -> None:
-        row = records.row(job, "torch-pruning", way)
+        row = records.row(str(job), "torch-pruning", way)
         if not row:
-            found = recovery_peer.fit(graded, EXAMPLE, way, budget)
+            found = recovery_peer.fit(graded, EXAMPLE, way, job.budget)
             row.clear()
             row.update({**(found.record() if found else {"error": "above the limit"}), "recovered": {}})
             records.keep()
@@ -196,11 +219,11 @@ def theirs(seed: int, budget: float, data: Data, records: Records, given: Namesp
             for name in names:
                 made, took = trial.run(name)
                 figures = {"accuracy": data.accuracy(made), **took}
-                records.note(row, job, f"torch-pruning {way}", name, figures)
+                records.note(row, str(job), f"torch-pruning {way}", name, figures)
 
     for way in wanted(recovery_peer.WAYS, given):
         fill(way, ["as cut", "batch norm", "1 epoch"])
-    rows = records.found["jobs"][job]["torch-pruning"]
+    rows = records.found["jobs"][str(job)]["torch-pruning"]
     after_one = {
         way: row["recovered"]["1 epoch"] for way, row in rows.items() if "1 epoch" in row["recovered"]
     }
@@ -211,8 +234,10 @@ def theirs(seed: int, budget: float, data: Data, records: Records, given: Namesp
 
 def main() -> None:
     parser = arguments(__doc__, BUDGETS)
-    parser.add_argument("--seed", type=int, nargs="*", default=SEEDS)
-    parser.add_argument("--draw", type=int, default=0, help="of calibration data and of all that is random")
+    parser.add_argument("--network", nargs="*", default=[SHIPPED], help=f"{SHIPPED}, or seeds of training")
+    parser.add_argument(
+        "--draw", type=int, nargs="*", default=DRAWS, help="of data and of all that is random"
+    )
     parser.add_argument("--only", choices=("penjing", "torch-pruning"))
     given = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -220,16 +245,19 @@ def main() -> None:
     torch.set_num_threads(1)
     records = Records.read("recovery_resnet")
     if not given.summary:
-        data = Data(fashion_mnist(split="train"), fashion_mnist(split="test"), given.draw)
-        for seed in given.seed:
-            if str(seed) not in records.found["networks"]:
-                records.found["networks"][str(seed)] = {"accuracy": data.accuracy(trained_resnet(seed))}
+        train, test = fashion_mnist(split="train"), fashion_mnist(split="test")
+        for name, draw in product(given.network, given.draw):
+            original, data = network(name), Data(train, test, draw)
+            teacher = Remembered(original)
+            if name not in records.found["networks"]:
+                records.found["networks"][name] = {"accuracy": data.accuracy(original)}
             for budget in given.budget:
-                records.forget(named(seed, budget, data), given)
+                job = Job(name, original, budget, data, teacher)
+                records.forget(str(job), given)
                 if given.only != "torch-pruning":
-                    ours(seed, budget, data, records, given)
+                    ours(job, records, given)
                 if given.only != "penjing":
-                    theirs(seed, budget, data, records, given)
+                    theirs(job, records, given)
     print(records.summary("accuracy"))
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from penjing.datasets import LabelledImages, fashion_mnist
 from penjing.datasets.source import cache_folder
-from penjing.demo import FashionResNet, accuracy
+from penjing.demo import FashionResNet, accuracy, load_network
 from penjing.demo.task import Augmented
 
 EPOCHS = 12
@@ -50,6 +50,20 @@ def trained_resnet(seed: int) -> nn.Module:
     model = fashion_resnet()
     model.load_state_dict(load_file(path))
     return model.eval()
+
+
+SHIPPED = "shipped"
+"""Name of the network that comes with the package."""
+
+
+def network(name: str) -> nn.Module:
+    """`shipped`, the one that comes with the package (315,114 parameters), or the one of a seed."""
+    return load_network() if name == SHIPPED else trained_resnet(int(name))
+
+
+def untrained(name: str) -> nn.Module:
+    """Of the same class and size."""
+    return FashionResNet() if name == SHIPPED else fashion_resnet()
 
 
 def save_trained(seed: int, path: Path, *, epochs: int = EPOCHS) -> None:

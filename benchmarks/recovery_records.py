@@ -9,20 +9,21 @@ import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from filelock import FileLock
 from recovery_networks import cache
 from revision import commit
-from torch import nn
+from torch import Tensor, nn
 
 import penjing as pj
 from penjing.devices import Cpu
 from penjing.recover import Situation, Step
-from penjing.run import read_report
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,8 +47,7 @@ class Records:
 
     @classmethod
     def read(cls, name: str) -> Records:
-        path = RESULTS / f"{name}.json"
-        return cls(name, json.loads(path.read_text()) if path.exists() else {"networks": {}, "jobs": {}})
+        return cls(name, _stored(name))
 
     def row(self, job: str, side: str, cut: str) -> Row:
         """What is known of one cut; empty where nothing is."""
@@ -64,6 +64,7 @@ class Records:
                     del sides[side][cut]
                 for name in given.recovery or ():
                     sides[side][cut]["recovered"].pop(name, None)
+        self._write(self.found)
 
     def note(self, row: Row, job: str, cut: str, name: str, figures: Row) -> None:
         """Keeps what one recovery came to, and says it."""
@@ -73,7 +74,11 @@ class Records:
         print(f"{job}  {cut:<38}{name:<28}{json.dumps(figures)}", flush=True)
 
     def keep(self) -> None:
-        """Writes what is known so far."""
+        """Writes what is known so far, beside what other processes have found meanwhile."""
+        with FileLock(cache() / f"{self.name}.lock"):
+            self._write(_merged(_stored(self.name), self.found))
+
+    def _write(self, found: Row) -> None:
         head = {
             "command": f"python benchmarks/bench_{self.name}.py",
             "device": Cpu().record(),
@@ -82,7 +87,7 @@ class Records:
         }
         RESULTS.mkdir(exist_ok=True)
         partial = RESULTS / f"{self.name}.partial"
-        partial.write_text(json.dumps({**head, **self.found}, indent=1) + "\n")
+        partial.write_text(json.dumps({**found, **head}, indent=1) + "\n")
         partial.replace(RESULTS / f"{self.name}.json")
 
     def summary(self, figure: str) -> str:
@@ -102,34 +107,29 @@ class Records:
         return "\n".join(lines)
 
 
-def _described(path: Path, original: nn.Module) -> Row:
-    """A kept cut, as its own report has it."""
-    report = read_report(path)
-    assert report.before.latency_ms is not None
-    assert report.after.latency_ms is not None
-    plan = pj.Plan.model_validate_json((path / "plan.json").read_text())
-    return {
-        "latency": round(report.after.latency_ms / report.before.latency_ms, 4),
-        "params": round(report.after.params / parameters(original), 4),
-        "proof": report.proof.max_error,
-        "widths": plan.counts(),
-        "dropped": list(plan.dropped),
-        "recovered": {},
+def _stored(name: str) -> Row:
+    path = RESULTS / f"{name}.json"
+    found: Row = json.loads(path.read_text()) if path.exists() else {"networks": {}, "jobs": {}}
+    return found
+
+
+def _merged(one: Row, other: Row) -> Row:
+    """Both, level by level; where they differ, the second counts."""
+    both = {
+        key: _merged(one[key], other[key])
+        for key in one.keys() & other.keys()
+        if isinstance(other[key], dict)
     }
+    return {**one, **other, **both}
 
 
-def kept_cut(
-    row: Row, folder: str, prune: Callable[[], pj.Result], original: nn.Module, *, fresh: bool = True
-) -> Path:
+def kept_cut(row: Row, folder: str, prune: Callable[[], pj.Result], original: nn.Module) -> Path:
     """Where a run without recovery lies; made now where it does not, and `row` filled with what it is.
 
     Cuts are kept beside the downloads, so that recoveries that come later start from the same.
     """
     path = cache() / "cuts" / folder
     if row and path.exists():
-        return path
-    if path.exists() and not fresh:
-        row.update(_described(path, original))
         return path
     start = time.perf_counter()
     result = prune()
@@ -168,17 +168,43 @@ class Recovery:
     Attributes:
         steps: in order.
         after: name of the recovery to go on from; None for the cut itself.
+        taught: whether its steps only ask the original for outputs, on batches that others may ask about too.
     """
 
     steps: Sequence[Step] = ()
     after: str | None = None
+    taught: bool = False
+
+
+class Remembered(nn.Module):
+    """A teacher that is asked about the same batches time and again, and works each out once.
+
+    What trains from one seed sees the same batches, whatever is trained.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._known: dict[bytes, Tensor] = {}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        key = sha256(inputs.numpy().tobytes()).digest()
+        if key not in self._known:
+            self._known[key] = self.model(inputs)
+        return self._known[key]
 
 
 class Trial:
     """Recoveries of one cut; what several go on from is made once."""
 
-    def __init__(self, cut: nn.Module, table: Mapping[str, Recovery], situation: Situation) -> None:
-        self._table, self._situation = table, situation
+    def __init__(
+        self,
+        cut: nn.Module,
+        table: Mapping[str, Recovery],
+        situation: Situation,
+        teacher: Remembered | None = None,
+    ) -> None:
+        self._table, self._situation, self._teacher = table, situation, teacher
         self._made: dict[str | None, tuple[nn.Module, Row]] = {None: (cut, {"seconds": 0.0, "notes": []})}
 
     def run(self, name: str | None) -> tuple[nn.Module, Row]:
@@ -188,7 +214,10 @@ class Trial:
             recovery = self._table[name]
             former, known = self.run(recovery.after)
             model, start = deepcopy(former), time.perf_counter()
-            notes = [note for step in recovery.steps for note in step.apply(model, self._situation).notes]
+            situation = self._situation
+            if recovery.taught and self._teacher is not None:
+                situation = replace(situation, original=self._teacher)
+            notes = [note for step in recovery.steps for note in step.apply(model, situation).notes]
             seconds = round(known["seconds"] + time.perf_counter() - start, 1)
             self._made[name] = model.eval(), {"seconds": seconds, "notes": [*known["notes"], *notes]}
         return self._made[name]
