@@ -272,3 +272,68 @@ def test_allocator_answers_in_any_order_alike() -> None:
         allocator = Allocator(net, scores, costs(net))
         for share in order:
             assert allocator.allocate({"macs": share * net.macs}) == fresh[share]
+
+
+DEEP = ["resnet_bottleneck", "vit", "mini_llama"]
+
+
+@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("share", [0.6, 0.3, 0.1])
+def test_depth_is_within_its_limit_and_never_keeps_less(name: str, share: float) -> None:
+    net = networks.zoo(name)
+    deep, flat = allocated(net, share, depth=True), allocated(net, share)
+    counts = plan.counts_of(net, deep.plan)
+    assert deep.costs == {"macs": net.macs_at(counts), "params": net.parameters_at(counts)}
+    assert deep.costs["macs"] <= deep.limits["macs"]
+    assert deep.worth >= flat.worth - 1e-9
+    assert not flat.plan.dropped
+
+
+def test_depth_drops_a_branch_that_is_worth_nothing_and_keeps_the_rest_whole() -> None:
+    net = networks.zoo("vit")
+    scores = {axis.name: torch.ones(axis.size, dtype=torch.float64) for axis in net.prunable}
+    axis, switch = next(iter(net.switches.items()))
+    scores[axis] *= 1e-9
+    known = costs(net)
+    limit = net.macs_at({axis: 0})
+    found = allocate(net, scores, {"macs": limit}, known, depth=True)
+    assert found.plan == Plan(dropped=(switch.branch.name,))
+    assert found.costs["macs"] == limit
+
+
+def test_depth_reaches_budgets_that_widths_alone_cannot() -> None:
+    net = networks.zoo("vit")
+    with pytest.raises(PenjingError, match="PJ503"):
+        allocated(net, 0.15, floor=0.5)
+    assert allocated(net, 0.15, floor=0.5, depth=True).plan.dropped
+
+
+def test_depth_leaves_branches_whose_axes_are_asked_to_be_kept() -> None:
+    net = networks.zoo("vit")
+    axis, switch = next(iter(net.switches.items()))
+    for wanted in switch.inner:
+        found = allocated(net, 0.3, depth=True, keep=[wanted])
+        assert switch.branch.name not in found.plan.dropped
+        assert wanted not in found.plan.kept
+    found = allocated(net, 0.3, depth=True, exact={axis: 1})
+    assert switch.branch.name not in found.plan.dropped
+    assert len(found.plan.kept[axis]) == 1
+
+
+def test_depth_keeps_branches_gone_that_are_gone() -> None:
+    net = networks.zoo("vit")
+    switch = next(iter(net.switches.values()))
+    scores = networks.randoms(net)
+    gone = (switch.branch.name,)
+    for share in (0.9, 0.4):
+        known = costs(net)
+        allocator = Allocator(net, scores, known, depth=True, gone=gone)
+        found = allocator.allocate({"macs": share * known["macs"].total({})})
+        assert set(gone) <= set(found.plan.dropped)
+        assert switch.inner.isdisjoint(found.plan.kept)
+
+
+def test_depth_and_a_share_of_every_axis_contradict_each_other() -> None:
+    net = networks.zoo("vit")
+    with pytest.raises(PenjingError, match="PJ508"):
+        Allocator(net, networks.randoms(net), costs(net), share=0.5, depth=True)

@@ -71,6 +71,7 @@ def prune(
     keep: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
     exact: Mapping[str, float | int] | None = None,
+    depth: bool = False,
     schedule: Iterative | None = None,
     seed: int = 0,
     threads: int = 1,
@@ -104,6 +105,9 @@ def prune(
         keep: name patterns of axes to leave alone.
         only: name patterns of the axes to cut; None for all.
         exact: by axis name, how much of it to keep: a share (float) or a number of units (int).
+        depth: whether residual branches may be left out as a whole where that pays more than narrower axes
+            do. The result is the rewritten graph then: your own code would still run them. `obs` counts what
+            a branch gives; with criteria that only rank the units of one axis, mind the result.
         schedule: `pj.Iterative(rounds=4)` to cut a little and recover a little, in rounds; None for a single
             cut, or for the usual rounds where the budget is a floor alone.
         seed: of everything random.
@@ -162,6 +166,7 @@ def prune(
             keep=_patterns(keep) or [],
             only=_patterns(only),
             exact=dict(exact or {}),
+            depth=depth,
             seed=seed,
             source=source or type(model).__name__,
             log=tuple(logs),

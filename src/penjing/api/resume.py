@@ -56,6 +56,7 @@ def resume(
         keep=recipe.keep,
         only=recipe.only,
         exact=recipe.exact,
+        depth=recipe.depth,
         schedule=recipe.rounds(task.train),
         seed=recipe.seed,
         threads=recipe.threads,

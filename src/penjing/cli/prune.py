@@ -63,6 +63,9 @@ def prune(
     exact: Annotated[
         list[str] | None, typer.Option(help="AXIS=0.25 (a share) or AXIS=12 (units): how much of it to keep.")
     ] = None,
+    depth: Annotated[
+        bool, typer.Option("--depth", help="Residual branches may be left out as a whole, too.")
+    ] = False,
     floor: Annotated[
         str | None,
         typer.Option(
@@ -123,6 +126,7 @@ def prune(
         keep=keep,
         only=only,
         exact=shares,
+        depth=depth,
         schedule=_schedule(rounds, spacing),
         seed=seed,
         threads=threads,

@@ -115,7 +115,7 @@ class CostModel:
         self._operators = [operator for operator in net.operators if operator.name not in self._folded]
         together: dict[tuple[str, ...], list[Operator]] = defaultdict(list)
         for operator in self._operators:
-            together[tuple(sorted(operator.axes))].append(operator)
+            together[tuple(sorted(operator.depends))].append(operator)
         self._groups = list(together.items())
         self._prices: list[dict[tuple[int | None, ...], float]] = []
         self._refit()
@@ -236,6 +236,8 @@ class CostModel:
         found = []
         for operator in self._operators:
             own = _own(operator, counts)
+            if not operator.runs_at(own):
+                continue
             ms, signature = self._price(operator, counts), signature_of(operator, own, self._stairs)
             found.append(
                 OperatorCost(
@@ -266,23 +268,23 @@ class CostModel:
         self.__dict__.pop("error", None)
 
     def _price(self, operator: Operator, counts: Mapping[str, int]) -> float:
-        return priced(terms_of(operator, _own(operator, counts), self._stairs), self._rates)
+        return priced(_terms_of(operator, counts, self._stairs), self._rates)
 
     def _terms(self, counts: Mapping[str, int]) -> Terms:
         """Quantities of the whole network."""
-        return _sum(terms_of(operator, _own(operator, counts), self._stairs) for operator in self._operators)
+        return _sum(_terms_of(operator, counts, self._stairs) for operator in self._operators)
 
     def _rows(self, entry: Sample) -> list[Row]:
         """The network as one equation, and one each for the operators of a kind and for the rest."""
-        terms = [
-            terms_of(operator, _own(operator, entry.counts), self._stairs) for operator in self._operators
-        ]
+        terms = [_terms_of(operator, entry.counts, self._stairs) for operator in self._operators]
         rows = [Row(_sum(terms), entry.ms, entry.ms, entry.weight)]
         if not entry.nodes:
             return rows
         kinds: dict[str, list[Terms]] = defaultdict(list)
         times: dict[str, float] = defaultdict(float)
         for operator, own in zip(self._operators, terms, strict=True):
+            if not own:
+                continue
             signature = signature_of(operator, _own(operator, entry.counts), self._stairs)
             ms = None if signature is None else entry.nodes.get(signature)
             group = "" if ms is None else next(iter(own))
@@ -335,7 +337,13 @@ def _key(counts: Mapping[str, int]) -> str:
 
 def _own(operator: Operator, counts: Mapping[str, int]) -> Counts:
     """The counts that concern an operator."""
-    return {name: counts[name] for name in operator.axes if name in counts}
+    return {name: counts[name] for name in operator.depends if name in counts}
+
+
+def _terms_of(operator: Operator, counts: Mapping[str, int], stairs: Stairs) -> Terms:
+    """Quantities of one operator; none where its branch is gone."""
+    own = _own(operator, counts)
+    return terms_of(operator, own, stairs) if operator.runs_at(own) else {}
 
 
 def _sum(terms: Iterable[Terms]) -> Terms:

@@ -56,7 +56,7 @@ class Held:
     @property
     def axes(self) -> frozenset[str]:
         """Names of the axes that decide how many bytes they are."""
-        return self.operator.axes if self.operator else frozenset()
+        return self.operator.depends if self.operator else frozenset()
 
     def bytes_at(self, counts: Mapping[str, Any]) -> Any:
         """Bytes when each axis in `counts` keeps that many units; widths may be arrays."""
@@ -65,7 +65,8 @@ class Held:
         shapes = self.operator.outputs_at(
             {name: counts[name] for name in self.operator.axes if name in counts}
         )
-        return sum(math.prod(shape) * width for shape, width in zip(shapes, self.widths, strict=False))
+        whole = sum(math.prod(shape) * width for shape, width in zip(shapes, self.widths, strict=False))
+        return self.operator.runs_at(counts) * whole
 
 
 class MemoryModel:

@@ -23,6 +23,7 @@ from penjing.network.operator import Operator, Shape, module_of, plain_arguments
 from penjing.network.refused import refused_source
 from penjing.network.rules import RULES
 from penjing.network.solve import Solution, solve, tensor_named
+from penjing.network.switches import Switch, find_switches
 from penjing.network.trace import Trace, capture, capture_training
 
 
@@ -68,6 +69,7 @@ class Network:
     def operators(self) -> tuple[Operator, ...]:
         """Every operator that computes on tensors, in order of execution."""
         found = []
+        switch = {name: axis for axis, one in self.switches.items() for name in one.branch.operators}
         for node in self.trace.graph.nodes:
             value = self.solution.values.get(node)
             if node.op != "call_function" or value is None or operator_name(node.target) == "getitem":
@@ -86,7 +88,7 @@ class Network:
             found.append(
                 Operator(
                     node.name, str(node.target), module_of(node), plain_arguments(op, self.trace.state), free,
-                    op.name, inputs, outputs, self.shape_at,
+                    switch.get(node.name), op.name, inputs, outputs, self.shape_at,
                 )
             )  # fmt: skip
         return tuple(found)
@@ -95,6 +97,11 @@ class Network:
     def branches(self) -> tuple[Branch, ...]:
         """Residual branches that can be left out whole."""
         return find_branches(self.trace, self.solution)
+
+    @cached_property
+    def switches(self) -> Mapping[str, Switch]:
+        """Axes whose last unit takes a whole branch with it, by name."""
+        return find_switches(self.trace, self.axes, self.branches)
 
     def branch(self, name: str) -> Branch:
         """The residual branch called `name`.
@@ -152,9 +159,22 @@ class Network:
         return sum(operator.macs_at(counts) for operator in self.operators)
 
     def parameters_at(self, counts: Mapping[str, int]) -> int:
-        """Elements of all parameters when each axis in `counts` keeps that many units."""
+        """Elements of all parameters when each axis in `counts` keeps that many units.
+
+        Of a switch that keeps none, those that only its branch reads are gone.
+        """
+        gone = {
+            name
+            for axis, switch in self.switches.items()
+            if counts.get(axis) == 0
+            for name in switch.branch.parameters
+        }
         return (
-            sum(math.prod(self.shape_at(self.tensors[name], counts)) for name in self._own_parameters)
+            sum(
+                math.prod(self.shape_at(self.tensors[name], counts))
+                for name in self._own_parameters
+                if name not in gone
+            )
             + self._untraced
         )
 

@@ -37,6 +37,7 @@ class Operator:
         module: path of the module that called it; "" is the root.
         arguments: by schema name; tensors are `TensorRef`.
         axes: names of the axes that may be cut and that change any of its shapes.
+        switch: name of the axis without whose units it is not executed, as its whole branch; or None.
     """
 
     name: str
@@ -44,10 +45,20 @@ class Operator:
     module: str
     arguments: dict[str, Any]
     axes: frozenset[str]
+    switch: str | None
     _kind: str
     _inputs: dict[str, Dims]
     _outputs: tuple[Dims, ...]
     _shape: Callable[[Dims, Mapping[str, int]], Shape]
+
+    @property
+    def depends(self) -> frozenset[str]:
+        """Names of all axes that change what it costs."""
+        return self.axes if self.switch is None else self.axes | {self.switch}
+
+    def runs_at(self, counts: Mapping[str, Any]) -> Any:
+        """Whether it is executed when each axis in `counts` keeps that many units; widths may be arrays."""
+        return self.switch is None or counts.get(self.switch, 1) != 0
 
     def inputs_at(self, counts: Mapping[str, int]) -> dict[str, Shape]:
         """Shape of every tensor argument when each axis in `counts` keeps that many units."""
@@ -60,7 +71,11 @@ class Operator:
     def macs_at(self, counts: Mapping[str, int]) -> int:
         """Multiply-accumulate operations, likewise; 0 for operators that do not multiply matrices."""
         formula = FORMULAS.get(self._kind)
-        return formula(self.arguments, self.inputs_at(counts), self.outputs_at(counts)) if formula else 0
+        runs = self.runs_at(counts)
+        if formula is None or runs is False:
+            return 0
+        whole: int = formula(self.arguments, self.inputs_at(counts), self.outputs_at(counts))
+        return whole if runs is True else runs * whole
 
 
 def tensor_arguments(op: Op) -> dict[str, Dims]:

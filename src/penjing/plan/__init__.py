@@ -4,6 +4,7 @@ from penjing.plan.allocate import Allocation, Allocator, allocate, uniform
 from penjing.plan.budget import QUANTITIES, Amount, Bound, Budget
 from penjing.plan.choices import FLOOR, Steps, Wishes, check_wishes
 from penjing.plan.costs import Affine, Cost, Plain, Summed, Term, macs, operators, parameters
+from penjing.plan.depth import counts_of, inside, switched_off
 from penjing.plan.floor import METRIC, Floor
 from penjing.plan.peak import Peak
 from penjing.plan.plan import AxisChange, Plan, PlanDiff
@@ -34,9 +35,12 @@ __all__ = [
     "Wishes",
     "allocate",
     "check_wishes",
+    "counts_of",
+    "inside",
     "macs",
     "operators",
     "parameters",
     "spaced",
+    "switched_off",
     "uniform",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.plan.choices import FLOOR, MOST_LEVELS, Choice, Steps, Wishes, choices, chosen, step_of
 from penjing.plan.costs import Cost
+from penjing.plan.depth import inside
 from penjing.plan.frontier import Frontier
 from penjing.plan.plan import Plan
 from penjing.plan.point import Point, Problem
@@ -62,6 +64,8 @@ class Allocator:
         only: Sequence[str] | None = None,
         exact: Mapping[str, int | float] | None = None,
         within: Mapping[str, Sequence[int]] | None = None,
+        depth: bool = False,
+        gone: Sequence[str] = (),
     ) -> None:
         """Works out what there is to choose.
 
@@ -78,6 +82,9 @@ class Allocator:
             exact: axis name -> units to keep: an int is a count, a float a share. No step and no floor
                 applies.
             within: axis name -> units that are still there; axes not named have all of theirs.
+            depth: whether residual branches may go as a whole, where their switch (`net.switches`) is worth
+                too little for what they cost.
+            gone: names of branches that are gone already.
 
         Raises:
             PenjingError: PJ505, a pattern matches nothing; PJ506, an exact number that cannot be; PJ508,
@@ -86,12 +93,12 @@ class Allocator:
         missing = [axis.name for axis in net.prunable if axis.name not in scores]
         assert not missing, f"no scores for {missing}"
         self._net, self._scores, self._steps = net, scores, steps
-        self._wishes = Wishes(keep, only, exact, share, floor, within or {})
+        self._wishes = Wishes(keep, only, exact, share, floor, within or {}, depth, gone)
         self._costs = dict(costs)
         self._problem = self._with_steps(1)
         self._full = tuple(len(choice.levels) - 1 for choice in self._problem.choices)
         self._total = sum(choice.whole for choice in self._problem.choices)
-        self._frontiers: dict[tuple[tuple[str, float], ...], Frontier] = {}
+        self._frontiers: dict[tuple[Any, ...], Frontier] = {}
 
     def allocate(self, limits: Mapping[str, float]) -> Allocation:
         """The most valuable plan found whose costs are all within `limits`.
@@ -117,57 +124,70 @@ class Allocator:
         full = problem.totals(self._full)
         if all(full[quantity] <= limit for quantity, limit in limits.items()):
             return self._allocation(problem, self._full, limits)
-        frontier = self._frontier(limits)
-        found = frontier.best(limits)
-        if found is None:
-            raise self._impossible(frontier, limits)
-        return self._allocation(frontier.problem, found.at, limits)
+        frontiers = [self._frontier(limits, depth=False)]
+        frontiers += [self._frontier(limits, depth=True)] if self._wishes.depth else []
+        found = [(frontier, best) for frontier in frontiers if (best := frontier.best(limits)) is not None]
+        if not found:
+            raise self._impossible(frontiers[-1], limits)
+        frontier, best = max(found, key=lambda one: one[1].worth)  # of equals the first: with every branch
+        return self._allocation(frontier.problem, best.at, limits)
 
-    def _with_steps(self, parts: int) -> Problem:
+    def _with_steps(self, parts: int, *, depth: bool = False) -> Problem:
         """The choices at steps divided by `parts`, with every cost."""
 
         def steps(name: str) -> int:
             whole = step_of(self._steps, name)
             return max(min(whole, FINEST), whole // parts)
 
-        found = choices(self._net, self._scores, steps, self._wishes, most=MOST_LEVELS * parts)
+        wishes = replace(self._wishes, depth=depth)
+        found = choices(self._net, self._scores, steps, wishes, most=MOST_LEVELS * parts)
         return Problem(found, self._costs)
 
-    def _frontier(self, limits: Mapping[str, float]) -> Frontier:
-        """The frontier in the direction of these limits."""
+    def _frontier(self, limits: Mapping[str, float], *, depth: bool) -> Frontier:
+        """The frontier in the direction of these limits, with or without branches that may go."""
         top = max(limits.values())
         direction = tuple(
             sorted((quantity, float(f"{limit / top:.9e}")) for quantity, limit in limits.items())
         )
-        if direction not in self._frontiers:
-            self._frontiers[direction] = self._fine_enough(dict(direction))
-        return self._frontiers[direction]
+        if (depth, direction) not in self._frontiers:
+            self._frontiers[depth, direction] = self._fine_enough(dict(direction), depth=depth)
+        return self._frontiers[depth, direction]
 
-    def _fine_enough(self, direction: Mapping[str, float]) -> Frontier:
+    def _fine_enough(self, direction: Mapping[str, float], *, depth: bool) -> Frontier:
         """The frontier at the steps of the device, or at halves of them where those leave too much unused."""
         bounded = {quantity: self._costs[quantity] for quantity in direction}
-        frontier = Frontier(Problem(self._problem.choices, bounded), direction)
+        whole = self._with_steps(1, depth=depth).choices if depth else self._problem.choices
+        frontier = Frontier(Problem(whole, bounded), direction)
         for parts in (2, 4, 8, 16):
             if len(frontier.problem.choices) > MANY or frontier.wasteful(UNUSED) <= WASTEFUL:
                 break
-            finer = self._with_steps(parts).choices
+            finer = self._with_steps(parts, depth=depth).choices
             if any(a.levels != b.levels for a, b in zip(finer, frontier.problem.choices, strict=True)):
                 frontier = Frontier(Problem(finer, bounded), direction)
         return frontier
 
     def _allocation(self, problem: Problem, at: Sequence[int], limits: Mapping[str, float]) -> Allocation:
         kept, sizes = {}, {}
+        dropped = set(self._wishes.gone)
         for choice, level in zip(problem.choices, at, strict=True):
             for name in choice.axes:
                 size = self._net.axis(name).size
-                if choice.levels[level] < size:
+                if choice.levels[level] == 0:
+                    dropped |= {one.branch.name for one in [self._net.switches.get(name)] if one}
+                elif choice.levels[level] < size:
                     kept[name] = chosen(
                         self._scores[name], choice.levels[level], self._wishes.within.get(name)
                     )
                     sizes[name] = size
         counts, worth = problem.counts(at), problem.worth(at)
+        names = tuple(branch.name for branch in self._net.branches if branch.name in dropped)
+        gone = inside(self._net, Plan(dropped=names)) if names else frozenset()
         return Allocation(
-            Plan(kept=kept, sizes=sizes),
+            Plan(
+                kept={name: units for name, units in kept.items() if name not in gone},
+                dropped=names,
+                sizes={name: size for name, size in sizes.items() if name not in gone},
+            ),
             worth / self._total if self._total else 1.0,
             {quantity: cost.total(counts) for quantity, cost in self._costs.items()},
             dict(limits),
@@ -228,11 +248,13 @@ def allocate(
     keep: Sequence[str] = (),
     only: Sequence[str] | None = None,
     exact: Mapping[str, int | float] | None = None,
+    depth: bool = False,
 ) -> Allocation:
     """The most valuable plan found whose costs are all within `limits`: `Allocator(...).allocate(limits)`."""
     allocator = Allocator(
-        net, scores, costs, steps=steps, floor=floor, share=share, keep=keep, only=only, exact=exact
-    )
+        net, scores, costs,
+        steps=steps, floor=floor, share=share, keep=keep, only=only, exact=exact, depth=depth,
+    )  # fmt: skip
     return allocator.allocate(limits)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -43,6 +43,8 @@ class Wishes:
         floor: the share that an axis keeps at least.
         within: axis name -> units that are still there, of which some are to be kept; axes not named have
             all of theirs.
+        depth: whether residual branches may go as a whole.
+        gone: names of branches that are gone already.
     """
 
     keep: Sequence[str] = ()
@@ -51,6 +53,22 @@ class Wishes:
     share: float | None = None
     floor: float = FLOOR
     within: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    depth: bool = False
+    gone: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be meant.
+
+        Raises:
+            PenjingError: PJ508, a share of every axis, and whole branches.
+        """
+        if self.depth and self.share is not None:
+            raise PenjingError(
+                "PJ508",
+                "a share of every axis alike leaves no branch to drop",
+                because="both a budget of units and depth are asked for",
+                tries=["a budget of latency, macs or params", "depth=False"],
+            )
 
 
 @dataclass(frozen=True)
@@ -59,7 +77,8 @@ class Choice:
 
     Attributes:
         axes: their names; more than one where the user's code makes them equally long.
-        levels: the numbers to choose from, increasing; the last one is the most that may stay.
+        levels: the numbers to choose from, increasing; the last one is the most that may stay. With none,
+            a whole branch goes.
         worth: of the most valuable units, for each level.
         whole: worth of all units.
         stuck: why there is but one level; empty otherwise.
@@ -115,6 +134,10 @@ def choices(
             reason = (
                 "" if len(levels) > 1 else "no smaller width is a multiple of its step and above its floor"
             )
+        if _is_gone(net, names, wishes):
+            levels, reason = (0,), "its branch is gone"
+        elif len(levels) > 1 and wishes.depth and _switches(net, names, stuck.keys() | exact.keys()):
+            levels = (0, *levels)
         running = _running(names, left, scores, wishes)
         found.append(Choice(names, levels, running[list(levels)], float(running[-1]), reason))
     return tuple(found)
@@ -142,6 +165,16 @@ def chosen(scores: Tensor, count: int, within: Sequence[int] | None = None) -> t
 def rounded(share: float, size: int) -> int:
     """The number nearest to `share` of `size`, at least 1."""
     return max(1, math.floor(share * size + 0.5))
+
+
+def _switches(net: Network, names: Sequence[str], wanted: Collection[str]) -> bool:
+    """Whether a branch goes, and nothing else that is wanted, where none of these axes keeps a unit."""
+    inner = next((net.switches[name].inner for name in names if name in net.switches), frozenset[str]())
+    return inner.issuperset(names) and inner.isdisjoint(wanted)
+
+
+def _is_gone(net: Network, names: Sequence[str], wishes: Wishes) -> bool:
+    return any(name in net.switches and net.switches[name].branch.name in wishes.gone for name in names)
 
 
 def _running(

@@ -219,7 +219,7 @@ class Plain(Cost):
 def macs(net: Network) -> Summed:
     """Multiply-accumulate operations: `net.macs_at`, by operator."""
     return Summed(
-        Term(operator.axes, operator.macs_at, vectorised=_is_polynomial(operator))
+        Term(operator.depends, operator.macs_at, vectorised=_is_polynomial(operator))
         for operator in net.operators
         if operator.macs_at({})
     )
@@ -228,6 +228,7 @@ def macs(net: Network) -> Summed:
 def parameters(net: Network) -> Summed:
     """Elements of all parameters: `net.parameters_at`, by tensor."""
     carried: dict[str, set[str]] = defaultdict(set)
+    switched = {name: axis for axis, one in net.switches.items() for name in one.branch.parameters}
     for axis in net.prunable:
         for member in axis.members:
             carried[member.tensor].add(axis.name)
@@ -236,7 +237,9 @@ def parameters(net: Network) -> Summed:
     for name, tensor in net.model.named_parameters(remove_duplicate=False):
         if name in net.tensors and id(tensor) not in seen:
             seen.add(id(tensor))
-            terms.append(Term(frozenset(carried[name]), _elements(net, name), vectorised=True))
+            switch = switched.get(name)
+            axes = frozenset(carried[name] | ({switch} if switch else set()))
+            terms.append(Term(axes, _elements(net, name, switch), vectorised=True))
     rest = sum(tensor.numel() for tensor in net.model.parameters() if id(tensor) not in seen)
     return Summed(terms, constant=float(rest))
 
@@ -252,13 +255,18 @@ def operators(net: Network, value: Callable[[Operator, Counts], float]) -> Summe
     def of(operator: Operator) -> Callable[[Counts], float]:
         return lambda counts: value(operator, counts)
 
-    return Summed(Term(operator.axes, of(operator)) for operator in net.operators)
+    return Summed(Term(operator.depends, of(operator)) for operator in net.operators)
 
 
-def _elements(net: Network, name: str) -> Callable[[Mapping[str, Any]], Any]:
+def _elements(net: Network, name: str, switch: str | None) -> Callable[[Mapping[str, Any]], Any]:
     dims = net.tensors[name]
-    # Sizes are sums and products of widths, so that widths may be arrays.
-    return lambda counts: _product(net.shape_at(dims, counts))
+
+    def elements(counts: Mapping[str, Any]) -> Any:
+        # Sizes are sums and products of widths, so that widths may be arrays.
+        whole = _product(net.shape_at(dims, counts))
+        return whole if switch is None else whole * (counts.get(switch, 1) != 0)
+
+    return elements
 
 
 def _product(sizes: Iterable[Any]) -> Any:

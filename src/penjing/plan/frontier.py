@@ -26,6 +26,9 @@ from penjing.plan.sweep import sweep
 RUNG: Final = 1.01
 """Ratio of one limit of the ladder to the one before."""
 
+LOWEST: Final = 1e-3
+"""Share of what everything costs at which the ladder begins: without branches, hardly anything is left."""
+
 _ROUNDING: Final = 1e-9
 """Relative rounding error that sums of costs may have."""
 
@@ -65,8 +68,8 @@ class Frontier:
         self._seeds = sorted(self._found, key=lambda found: found.scale)
         start = Point(problem, [0] * len(problem.choices))
         self._ascent = Ascent(start)
-        self._first = max(self._seen(0, start).scale, 1e-30)
         self._last = max(found.scale for found in self._seeds)
+        self._first = max(self._seen(0, start).scale, LOWEST * self._last, 1e-30)
         self._rung = 0
 
     def best(self, limits: Mapping[str, float]) -> Found | None:

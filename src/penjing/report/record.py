@@ -190,7 +190,8 @@ class Report(Record):
         before: the original, in the same session.
         after: the exported result.
         proof: of the cut.
-        axes: all of them, those that may be cut first.
+        axes: all of them, those that may be cut first; those of a dropped branch keep no unit.
+        dropped: residual branches that were left out as a whole.
         opaque_operators: operators without a rule; what touches them is frozen.
         criterion: what units were ranked by, and why that one.
         recovery: the steps since the last cut, in order.
@@ -214,6 +215,7 @@ class Report(Record):
     after: Figures
     proof: ProofLine
     axes: tuple[AxisLine, ...]
+    dropped: tuple[str, ...] = ()
     opaque_operators: tuple[str, ...]
     criterion: str
     recovery: tuple[RecoveryRecord, ...]

@@ -96,6 +96,8 @@ def _lines(report: Report) -> Iterator[Text]:
     if report.after.metric_of:
         yield _line("metric", f"of the {_artifact(report.after)}")
     yield _line("criterion", report.criterion)
+    for number, name in enumerate(report.dropped):
+        yield _line("" if number else "dropped", name)
     for number, line in enumerate(report.rounds, 1):
         yield _line("rounds" if number == 1 else "", _round(number, line))
     for step in report.recovery:

@@ -12,7 +12,7 @@ from torch import nn
 from penjing.devices import Artifact, Cpu, Device, Measurement, MemoryModel, to_onnx, to_program
 from penjing.devices.size import weights_beside
 from penjing.errors import PenjingError
-from penjing.network import Network
+from penjing.network import Network, trace
 from penjing.plan import Plan
 from penjing.recover import Evaluate, measured
 from penjing.report import Figures
@@ -87,12 +87,15 @@ class Bench:
         return {**latency, **self.exact({}), "size": float(self.original.size_bytes)}
 
     def exact(self, counts: Counts) -> dict[str, float]:
-        """What follows from widths alone, by quantity."""
-        return {
-            "macs": float(self.net.macs_at(counts)),
-            "params": float(self.net.parameters_at(counts)),
-            "memory": float(self.memory.bytes_at(counts)),
-        }
+        """What follows from widths alone, by quantity; where a branch is gone, at most that."""
+        return _exact(self.net, self.memory, counts)
+
+    def exact_of(self, model: nn.Module, plan: Plan) -> dict[str, float]:
+        """The same of a network that was cut: traced anew where what fed a dropped branch may be gone."""
+        if not plan.dropped:
+            return self.exact(plan.counts())
+        small = trace(model, self.net.call)
+        return _exact(small, MemoryModel(small), {})
 
     def export(self, model: nn.Module, path: Path) -> Artifact:
         """The artifact of `model`; its batch is fixed where the original's has to be."""
@@ -134,11 +137,10 @@ class Bench:
         self,
         artifact: Artifact,
         measurement: Measurement | None,
-        counts: Counts,
+        exact: Mapping[str, float],
         metric: tuple[float, Literal["onnx", "pytorch"]] | None,
     ) -> Figures:
         """A model in figures, for the report."""
-        exact = self.exact(counts)
         return Figures(
             params=round(exact["params"]),
             macs=round(exact["macs"]),
@@ -176,3 +178,11 @@ class Bench:
             why = f"{error.what}: {error.because}" if error.because else error.what
         note = f"the metric is that of the PyTorch modules: `evaluate` fails on the exported files ({why})"
         return measured(evaluate, self.net.model), measured(evaluate, model), "pytorch", note
+
+
+def _exact(net: Network, memory: MemoryModel, counts: Counts) -> dict[str, float]:
+    return {
+        "macs": float(net.macs_at(counts)),
+        "params": float(net.parameters_at(counts)),
+        "memory": float(memory.bytes_at(counts)),
+    }

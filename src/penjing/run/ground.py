@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from penjing.network import Network, trace
-from penjing.plan import Plan
+from penjing.plan import Plan, inside
 from penjing.run import crew
 from penjing.run.aim import Aim
 from penjing.run.search import Ground
@@ -58,7 +58,8 @@ def after(session: Session, net: Network, plan: Plan, model: nn.Module, aim: Aim
         return found
 
     scores = _scored(session, name, small, plan, placed)
-    stuck = {axis: len(units) for axis, units in left.items() if axis not in names and len(units) > 1}
+    lost = left.keys() - names.keys() - inside(net, plan)
+    stuck = {axis: len(left[axis]) for axis in left if axis in lost and len(left[axis]) > 1}
     return Ground(whole, scores, plan, aim.share, {**aim.exact, **stuck}, tuple(stuck))
 
 

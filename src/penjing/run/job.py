@@ -42,6 +42,7 @@ class Job:
         source: where the model came from, for the recipe.
         log: told of every event, besides the run's own log.
         schedule: the rounds to cut in; None for a single cut.
+        depth: whether residual branches may go as a whole.
     """
 
     model: nn.Module
@@ -63,6 +64,7 @@ class Job:
     source: str
     log: tuple[Watch, ...] = ()
     schedule: Iterative | None = None
+    depth: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,7 +76,7 @@ def _run(session: Session) -> Outcome:
     check_floor(job)
     with log.stage("trace", "tracing"):
         net = trace(job.model, job.example_inputs)
-        check_wishes(net, Wishes(job.keep, job.only, job.exact, job.budget.share))
+        check_wishes(net, Wishes(job.keep, job.only, job.exact, job.budget.share, depth=job.depth))
     with log.stage("measure", "measuring the original"):
         bench = Bench(net, job.device, journal)
         before = bench.amounts()

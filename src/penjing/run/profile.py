@@ -41,7 +41,7 @@ def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int 
             net = trace(model, example_inputs)
         with log.stage("measure", "measuring"):
             bench = Bench(net, device, Journal(Path(folder), log, durable=False))
-        figures = bench.figures(bench.original, bench.alone, {}, None)
+        figures = bench.figures(bench.original, bench.alone, bench.exact({}), None)
         record: dict[str, Any] = {
             "model": type(model).__name__,
             "device": device.record(),

@@ -70,6 +70,7 @@ class Recipe(BaseModel):
     recover: tuple[dict[str, Any], ...] = ()
     exact: dict[str, float | int] = {}
     schedule: dict[str, Any] | None = None
+    depth: bool = False
 
     def steps(self, train: Iterable[Any] | None) -> list[Step]:
         """The steps of recovery, with the task's training data where they need some.
@@ -132,6 +133,7 @@ def recipe_of(job: Job) -> str:
             "seed": job.seed,
             "keep": list(job.keep) or None,
             "only": None if job.only is None else list(job.only),
+            "depth": job.depth or None,
             "recover": [_step(step) for step in job.recover] or None,
             "exact": dict(job.exact),
             "schedule": None if job.schedule is None else _schedule(job.schedule),

@@ -14,7 +14,7 @@ import torch
 from penjing.devices import Artifact, Cpu
 from penjing.devices.fingerprint import cpu_name
 from penjing.network import Network
-from penjing.plan import METRIC, Plan
+from penjing.plan import METRIC, Plan, inside
 from penjing.recover import RecoveryRecord
 from penjing.report import (
     AxisLine,
@@ -69,9 +69,14 @@ def report_of(made: Ingredients) -> Report:
     """The report of a run."""
     job, bench, found = made.job, made.bench, made.found
     metrics = made.metrics
-    before = bench.figures(bench.original, made.pair.before, {}, metrics and (metrics[0], metrics[2]))
+    before = bench.figures(
+        bench.original, made.pair.before, bench.exact({}), metrics and (metrics[0], metrics[2])
+    )
     after = bench.figures(
-        made.artifact, made.pair.after, found.plan.counts(), metrics and (metrics[1], metrics[2])
+        made.artifact,
+        made.pair.after,
+        bench.exact_of(found.cut.model, found.plan),
+        metrics and (metrics[1], metrics[2]),
     )
     proof = found.cut.proof
     return Report(
@@ -87,6 +92,7 @@ def report_of(made: Ingredients) -> Report:
             max_error=proof.max_error, tolerance=proof.tolerance, dtype=proof.dtype, passed=proof.passed
         ),
         axes=axis_lines(bench.net, found.plan),
+        dropped=found.plan.dropped,
         opaque_operators=tuple(bench.net.opaque),
         criterion=job.why,
         recovery=tuple(made.recovery),
@@ -176,7 +182,7 @@ def units_kept(net: Network, plan: Plan, share: float) -> tuple[float, bool]:
 
 def axis_lines(net: Network, plan: Plan) -> tuple[AxisLine, ...]:
     """What became of every axis."""
-    counts = plan.counts()
+    counts = {**plan.counts(), **dict.fromkeys(inside(net, plan), 0)}
     return tuple(
         AxisLine(
             name=axis.name,

@@ -10,6 +10,7 @@ from torch import nn
 
 from penjing.errors import PenjingError
 from penjing.network import Network
+from penjing.plan import counts_of
 from penjing.plan.quantity import written
 from penjing.recover import RecoveryRecord, Step, measured
 from penjing.report import RoundLine
@@ -125,7 +126,7 @@ class Rounds:
         self.lines[name] = RoundLine(
             limits=aim.record(),
             measured=dict(found.measured),
-            kept=found.plan.counts(),
+            kept=counts_of(self._net, found.plan),
             metric=metric,
             held=None if self._floor is None or metric is None else metric >= self._floor,
             shipped=False,

@@ -13,7 +13,7 @@ from penjing import plan as planning
 from penjing.devices import Artifact, CostError, CostModel
 from penjing.errors import PenjingError
 from penjing.network import Network
-from penjing.plan import Affine, Allocator, Cost, Plan
+from penjing.plan import Affine, Allocator, Cost, Plan, counts_of, switched_off
 from penjing.plan.quantity import enough, written
 from penjing.report import CandidateLine
 from penjing.run.adjust import Amounts, Candidate, adjust, best
@@ -156,7 +156,7 @@ class Search:
             predict=self._predict,
             measure=lambda plan: self._measured(plan, ground, f"{name}-candidate-{next(measured)}"),
         )
-        chosen = best(found, lambda plan: _worth(plan, ground.scores))
+        chosen = best(found, lambda plan: _worth(self._bench.net, plan, ground.scores))
         if chosen is None:
             raise self._impossible(limits, ground, found)
         lines = [
@@ -167,7 +167,7 @@ class Search:
             "plan": chosen.plan.model_dump(mode="json"),
             "measured": dict(chosen.measured),
             "candidates": lines,
-            "counts": [c.plan.counts() for c in found],
+            "counts": [counts_of(self._bench.net, c.plan) for c in found],
         }
 
     def _allocator(self, ground: Ground) -> Allocator:
@@ -191,6 +191,8 @@ class Search:
             only=job.only,
             exact=ground.exact,
             within=ground.plan.kept,
+            depth=job.depth,
+            gone=ground.plan.dropped,
         )
 
     def _size(self) -> Affine:
@@ -202,7 +204,7 @@ class Search:
             return self._allocator(ground).allocate(limits).plan
 
     def _predict(self, plan: Plan) -> Amounts:
-        counts = plan.counts()
+        counts = counts_of(self._bench.net, plan)
         latency = {"latency": self._scale * self.costs.latency_ms(counts)} if self.costs else {}
         return {**latency, **self._bench.exact(counts), "size": self._size().total(counts)}
 
@@ -210,15 +212,15 @@ class Search:
         """What a plan comes to: measured once; what is learnt goes into the models."""
         kept = plan.model_dump(mode="json")
         amounts = self._journal.once(name, lambda _: self._measure(plan, ground), given=kept).record
-        self._learn(plan.counts(), amounts)
+        self._learn(counts_of(self._bench.net, plan), amounts)
         return amounts
 
     def _measure(self, plan: Plan, ground: Ground) -> dict[str, float]:
         """Cuts, exports, times."""
-        counts = plan.counts()
+        counts = counts_of(self._bench.net, plan)
         with self._log.stage("surgery", "cutting and proving"):
             made = cut(ground.net, plan)
-        amounts = self._bench.exact(counts)
+        amounts = self._bench.exact_of(made.model, plan)
         if self._exports:
             with self._log.stage("measure", "measuring a candidate"):
                 artifact = self._bench.export(made.model, self._bench.folder / "candidate.onnx")
@@ -259,9 +261,9 @@ class Search:
         )
 
 
-def _worth(plan: Plan, scores: Mapping[str, Tensor]) -> float:
+def _worth(net: Network, plan: Plan, scores: Mapping[str, Tensor]) -> float:
     """What a plan keeps, in the units of the scores, but for a constant."""
-    lost = 0.0
+    lost = sum(float(scores[name].sum()) for name in switched_off(net, plan))
     for name, kept in plan.kept.items():
         lost += float(scores[name].sum() - scores[name][list(kept)].sum())
     return -lost

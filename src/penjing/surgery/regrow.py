@@ -62,7 +62,8 @@ def same_axes(net: Network, plan: Keeping, small: Network) -> dict[str, str]:
     """Which axis of a cut network is which of the original.
 
     The units of both are in the same order: unit `i` of the smaller is the `i`-th that `plan` keeps. An axis
-    is the same where it runs through the same tensors and gives every index of them to the same unit.
+    is the same where it runs through the same tensors, but for those that went with a branch, and gives every
+    index of them to the same unit.
 
     Args:
         net: the original.
@@ -84,10 +85,12 @@ def same_axes(net: Network, plan: Keeping, small: Network) -> dict[str, str]:
         number = {unit: place for place, unit in enumerate(plan.kept.get(axis.name, range(axis.size)))}
         names = set()
         for member in axis.members:
+            if member.tensor in selection.unread:
+                continue
             kept = selection.kept_of(net.tensors[member.tensor]).get(member.dim, range(len(member.units)))
             units = tuple(number.get(member.units[index], -1) for index in kept)
             names.add(places.get((member.tensor, member.dim, units)))
-        name = names.pop()
+        name = names.pop() if names else None
         if name is not None and not names and small.axis(name).size == len(number):
             found[axis.name] = name
     return found
