@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def joint(consumer: Consumer, x: np.ndarray, gone: tuple[int, ...]) -> float:
 
 
 def undamped(consumers: list[Consumer], base: Tensor | None = None) -> Tensor:
-    return removal(consumers, torch.zeros(SIZE, dtype=torch.float64) if base is None else base, damping=1e-12)
+    base = torch.zeros(SIZE, dtype=torch.float64) if base is None else base
+    return removal([replace(consumer, damping=1e-12) for consumer in consumers], base)
 
 
 @pytest.mark.parametrize("taps", [1, 2])
@@ -100,9 +102,8 @@ def test_unit_that_others_add_up_to_costs_nothing_and_the_others_then_do() -> No
     weight = torch.ones(1, 2, SIZE, dtype=torch.float64)
     ones = torch.ones(1, 2, dtype=torch.float64)
     worth = removal(
-        [Consumer(weight, covariance, ones, torch.arange(SIZE))],
+        [Consumer(weight, covariance, ones, torch.arange(SIZE), damping=1e-9)],
         torch.zeros(SIZE, dtype=torch.float64),
-        damping=1e-9,
     )
     ordered = worth.sort().values
     assert float(ordered[0]) < 1e-6
@@ -129,7 +130,7 @@ def test_worth_is_finite_not_negative_and_one_for_each_unit(seed: int, taps: int
 
 def test_units_that_go_together_are_updated_together() -> None:
     consumer, x = case(3, 1)
-    worth = removal([consumer], torch.zeros(SIZE, dtype=torch.float64), rounds=2, damping=1e-12)
+    worth = removal([replace(consumer, damping=1e-12)], torch.zeros(SIZE, dtype=torch.float64), rounds=2)
     alone = sorted(joint(consumer, x, (unit,)) for unit in range(SIZE))
     np.testing.assert_allclose(worth.sort().values[:2], alone[:2], rtol=1e-6)
 

@@ -35,12 +35,12 @@ class Reading:
     Attributes:
         projection: the operator.
         matrix: the parameter, [groups, outputs, features].
-        rows: positions seen.
+        seen: positions seen, in samples of even and of odd number.
         samples: inputs seen.
         shift: mean features of the first batch, from which they are counted: no digits are lost to a large
             mean; [groups, 1, features].
-        x: sum of features, float64 [groups, features].
-        xx: sum of their products, float64 [groups, features, features].
+        x: sum of features, likewise apart, float64 [2, groups, features].
+        xx: sum of their products, float64 [2, groups, features, features].
         yy: sum of squared outputs, float64 [groups, outputs].
         slope: sum over all positions of the squared derivative of the network's outputs, each over its own
             spread, by this output; float64 [groups, outputs].
@@ -48,7 +48,7 @@ class Reading:
 
     projection: Projection
     matrix: Tensor
-    rows: int
+    seen: list[int]
     samples: int
     shift: Tensor
     x: Tensor
@@ -58,15 +58,30 @@ class Reading:
 
     def share(self) -> None:
         """Adds what other processes have seen of their batches, shifted alike."""
-        seen = torch.tensor([self.rows, self.samples], dtype=torch.float64)
-        processes.sum_([seen, self.x, self.xx, self.yy, self.slope])
-        self.rows, self.samples = int(seen[0]), int(seen[1])
+        counts = torch.tensor([*self.seen, self.samples], dtype=torch.float64)
+        processes.sum_([counts, self.x, self.xx, self.yy, self.slope])
+        *self.seen, self.samples = (int(count) for count in counts)
 
     @property
     def covariance(self) -> Tensor:
         """Of the features, float64 [groups, features, features]: what a constant explains is not missed."""
-        mean = self.x / self.rows
-        return self.xx / self.rows - mean[:, :, None] * mean[:, None, :]
+        mean = self.x.sum(0) / self.rows
+        return self.xx.sum(0) / self.rows - mean[:, :, None] * mean[:, None, :]
+
+    @property
+    def halves(self) -> list[Tensor]:
+        """The same of samples of even and of odd number; of one of them where there are no others."""
+        found = []
+        for rows, x, xx in zip(self.seen, self.x, self.xx, strict=True):
+            if rows:
+                mean = x / rows
+                found.append(xx / rows - mean[:, :, None] * mean[:, None, :])
+        return found
+
+    @property
+    def rows(self) -> int:
+        """All positions seen."""
+        return sum(self.seen)
 
     @property
     def sensitivity(self) -> Tensor:
@@ -178,7 +193,7 @@ class Grams:
     def _bytes(self, name: str) -> int:
         projection = next(p for p in self._named[0].values() if p.weight == name)
         groups, _, features = projection.matrix(tensor_named(self._net.model, name)).shape
-        return 8 * groups * features**2
+        return 2 * 8 * groups * features**2
 
     def _collect(self, names: set[str]) -> dict[str, Reading]:
         found: dict[str, Reading] = {}
@@ -191,9 +206,8 @@ class Grams:
                 for call in kind.calls:
                     own = number % processes.world() == processes.rank()
                     if own or any(one.weight not in found for one in asked.values()):
-                        _Pass(kind, call, asked, found, batches, self._rows, f"{self._seed}-{number}").run(
-                            counted=own
-                        )
+                        one = _Pass(kind, call, asked, found, batches, self._rows, self._seed, number)
+                        one.run(counted=own)
                     number += 1
         for name in sorted(found):
             found[name].share()
@@ -228,11 +242,12 @@ class _Pass:
         found: dict[str, Reading],
         batches: int,
         rows: int | None,
-        seed: str,
+        seed: int,
+        number: int,
     ) -> None:
         self._kind, self._call, self._asked, self._found = kind, call, asked, found
-        self._batches, self._rows = batches, rows
-        self._seed = seed
+        self._batches, self._rows, self._number = batches, rows, number
+        self._seed = f"{seed}-{number}"
 
     def run(self, *, counted: bool = True) -> None:
         """Where it is not counted, only the shifts are taken, which all processes need to have in common."""
@@ -270,17 +285,20 @@ class _Pass:
         features, outputs = _wide(own.features(x, chosen)), _wide(own.targets(y, chosen))
         reading = self._found.get(own.weight)
         if reading is None:
-            shapes = ((groups, width), (groups, width, width), (groups, out), (groups, out))
+            shapes = ((2, groups, width), (2, groups, width, width), (groups, out), (groups, out))
             empty = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
             shift = features.mean(1, keepdim=True)
-            reading = self._found[own.weight] = Reading(own, matrix, 0, 0, shift, *empty)
+            reading = self._found[own.weight] = Reading(own, matrix, [0, 0], 0, shift, *empty)
         if not counted:
             return
         features = features - reading.shift
-        reading.rows += len(chosen)
+        parity = (own.samples_of(chosen, y) + self._number) % 2
         reading.samples += y.shape[0] if y.ndim else 1
-        reading.x += features.sum(1, dtype=torch.float64)
-        reading.xx += features.mT @ features
+        for half in range(2):
+            part = features[:, parity == half]
+            reading.seen[half] += part.shape[1]
+            reading.x[half] += part.sum(1, dtype=torch.float64)
+            reading.xx[half] += part.mT @ part
         reading.yy += outputs.square().sum(1, dtype=torch.float64)
 
 

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from penjing.criteria.criterion import Record, UnitCriterion
+from penjing.criteria.damping import LEAST, held_out
 from penjing.criteria.grams import Reading
 from penjing.criteria.statistics import Statistics
 from penjing.network import Axis, Member
-
-DAMPING = 1e-2
-"""Added to the diagonal of a Gram matrix, as a share of its mean."""
 
 _LEAST, _LEAST_SHARE = 1e-30, 1e-9
 """What a variance is taken to be at least: an absolute one, and a share of that of the liveliest group."""
@@ -37,17 +35,17 @@ class Consumer:
         covariance: of its features, float64 [groups, features, features].
         sensitivity: worth of a unit of squared error in each output, float64 [groups, outputs].
         units: the unit of every feature, int64 [features]; -1 for none.
+        damping: added to the diagonal of the covariance, as a share of its mean.
     """
 
     weight: Tensor
     covariance: Tensor
     sensitivity: Tensor
     units: Tensor
+    damping: float = LEAST
 
 
-def removal(
-    consumers: Sequence[Consumer], base: Tensor, *, rounds: int = ROUNDS, damping: float = DAMPING
-) -> Tensor:
+def removal(consumers: Sequence[Consumer], base: Tensor, *, rounds: int = ROUNDS) -> Tensor:
     """The error that each unit adds when it is removed, the cheapest first, with the others updated.
 
     Removing features J of a layer `w x` costs `tr(w_J (H^-1_JJ)^-1 w_J^T)` of squared error if all other
@@ -60,7 +58,6 @@ def removal(
         consumers: all layers that sum over the axis.
         base: what each unit costs besides, float64 [size].
         rounds: at most so many updates; in larger axes several units go at a time.
-        damping: of the covariances.
 
     Returns:
         Worth by unit, float64 [size]; larger means keep; never below that of a unit that went before.
@@ -68,7 +65,7 @@ def removal(
     Source: Hassibi and Stork 1992 (NeurIPS 5), for blocks of weights as in Kurtic, Frantar and Alistarh 2023
     (ZipLM), arXiv:2302.04089, equations 3 to 5; here over several layers, and with outputs weighed.
     """
-    states = [_State(consumer, len(base), damping) for consumer in consumers]
+    states = [_State(consumer, len(base)) for consumer in consumers]
     worth, left, most = torch.zeros_like(base), torch.ones_like(base, dtype=torch.bool), 0.0
     while bool(left.any()):
         cost = base.clone()
@@ -103,8 +100,8 @@ def _inverse(covariance: Tensor, damping: float) -> Tensor:
 class _State:
     """One consumer with some of its features gone."""
 
-    def __init__(self, consumer: Consumer, size: int, damping: float) -> None:
-        self._inverse = _inverse(consumer.covariance, damping)
+    def __init__(self, consumer: Consumer, size: int) -> None:
+        self._inverse = _inverse(consumer.covariance, consumer.damping)
         self._weight = consumer.weight * consumer.sensitivity.sqrt()[..., None]
         self._places = [(consumer.units == unit).nonzero().flatten() for unit in range(size)]
         self._alive = torch.ones(len(consumer.units), dtype=torch.bool)
@@ -201,11 +198,17 @@ def _consumers(reading: Reading, member: Member) -> list[Consumer]:
     """One, or one for each group where groups read different units."""
     labels = reading.projection.read_by(member.units)
     parts = [slice(None)] if len(set(labels)) == 1 else [slice(g, g + 1) for g in range(len(labels))]
-    matrix, covariance = reading.matrix.double(), reading.covariance
-    return [
-        Consumer(matrix[part], covariance[part], reading.sensitivity[part], torch.tensor(units))
-        for part, units in zip(parts, labels, strict=False)
-    ]
+    matrix, covariance, halves = reading.matrix.double(), reading.covariance, reading.halves
+    found = []
+    for part, units in zip(parts, labels, strict=False):
+        weight, sensitivity = matrix[part], reading.sensitivity[part]
+        damping, factor = LEAST, 1.0
+        if len(halves) == 2:
+            squares = (sensitivity[..., None] * weight.square()).sum(1)
+            damping, factor = held_out([half[part] for half in halves], squares)
+        consumer = Consumer(weight, covariance[part], factor * sensitivity, torch.tensor(units), damping)
+        found.append(consumer)
+    return found
 
 
 def _made(reading: Reading, member: Member, size: int) -> Tensor:
