@@ -220,7 +220,7 @@ def impossible(share: float, **options: Any) -> PenjingError:
 
 def test_impossible_budget_names_the_smallest_reachable() -> None:
     # floors: 2 of 20 and 1 of 10 -> 2*6 + 2*1 + 1*3 = 17 of 350
-    error = impossible(16.9 / 350)
+    error = impossible(16.9 / 350, floor=0.1)
     assert error.code == "PJ503"
     assert "16.9 cannot be met" in error.what
     assert "smallest reachable is 17, 0.0486x" in error.what
@@ -228,8 +228,33 @@ def test_impossible_budget_names_the_smallest_reachable() -> None:
     assert allocated(networks.perceptron(), 17 / 350).costs["macs"] == 17
 
 
+def test_floor_yields_where_a_budget_cannot_be_met_otherwise() -> None:
+    # at the floor 2*6 + 2*1 + 1*3 = 17 of 350; one unit of each axis: 6 + 1 + 3 = 10
+    assert allocated(networks.perceptron(), 17 / 350).plan.counts() == {"first": 2, "second": 1}
+    assert allocated(networks.perceptron(), 16.9 / 350).plan.counts()["first"] == 1
+    assert allocated(networks.perceptron(), 10 / 350).plan.counts() == {"first": 1, "second": 1}
+    error = impossible(9.9 / 350)
+    assert error.because == "what is left depends on no axis that may be cut"
+    assert error.tries == ("`macs=10`",)
+
+
+@pytest.mark.parametrize("name", ["resnet_bottleneck", "mini_llama"])
+def test_floor_yields_no_more_than_it_has_to(name: str) -> None:
+    net = networks.zoo(name)
+    known = costs(net)
+    least = {axis.name: max(1, -(-axis.size // 10)) for axis in net.prunable}
+    limit = 0.9 * net.macs_at(least)
+    scores = networks.randoms(net)
+    with pytest.raises(PenjingError, match="PJ503"):
+        allocate(net, scores, {"macs": limit}, known, floor=0.1)
+    found = allocate(net, scores, {"macs": limit}, known)
+    assert found.costs["macs"] <= limit
+    for axis in net.prunable:
+        assert found.plan.counts().get(axis.name, axis.size) >= max(1, 0.05 * axis.size - 1e-6)
+
+
 def test_impossible_budget_names_the_axis_that_binds_and_why() -> None:
-    at_floor = impossible(0.01)
+    at_floor = impossible(0.01, floor=0.1)
     assert at_floor.because == "`first` binds: it keeps 2 of 20 units, its floor (a share of 0.1)"
     assert at_floor.tries[1] == 'below the floor, by hand: exact={"first": 1}'
     assert allocated(networks.perceptron(), 0.04, exact={"first": 1}).plan.counts()["first"] == 1

@@ -58,7 +58,7 @@ class Allocator:
         costs: Mapping[str, Cost],
         *,
         steps: Steps = 1,
-        floor: float = FLOOR,
+        floor: float | None = None,
         share: float | None = None,
         keep: Sequence[str] = (),
         only: Sequence[str] | None = None,
@@ -75,7 +75,8 @@ class Allocator:
             costs: by quantity.
             steps: widths are multiples of it, one number for all or by axis name; what a device is quick
                 at. The whole axis is always a choice, and below one step so are its halves.
-            floor: every axis keeps at least this share of its units, and at least one.
+            floor: every axis keeps at least this share of its units, and at least one. None for `FLOOR`, or
+                halves of it where a budget cannot be met otherwise.
             share: every axis keeps at most this share.
             keep: name patterns (`fnmatch`) of axes to leave whole.
             only: name patterns of the axes that may be cut; None for all.
@@ -93,7 +94,10 @@ class Allocator:
         missing = [axis.name for axis in net.prunable if axis.name not in scores]
         assert not missing, f"no scores for {missing}"
         self._net, self._scores, self._steps = net, scores, steps
-        self._wishes = Wishes(keep, only, exact, share, floor, within or {}, depth, gone)
+        first = FLOOR if floor is None else floor
+        self._wishes = Wishes(keep, only, exact, share, first, within or {}, depth, gone)
+        self._yields = floor is None
+        self._lower: Allocator | None = None
         self._costs = dict(costs)
         self._problem = self._with_steps(1)
         self._full = tuple(len(choice.levels) - 1 for choice in self._problem.choices)
@@ -104,7 +108,7 @@ class Allocator:
         """The most valuable plan found whose costs are all within `limits`.
 
         Where nothing has to be cut for that, nothing is, besides what was asked for by hand. Under one
-        limit, and under several in the same proportion, a larger budget never keeps less worth.
+        limit, and under several in the same proportion, a larger budget never keeps less worth at one floor.
 
         Args:
             limits: by quantity, in the units of its cost; may be empty.
@@ -128,9 +132,26 @@ class Allocator:
         frontiers += [self._frontier(limits, depth=True)] if self._wishes.depth else []
         found = [(frontier, best) for frontier in frontiers if (best := frontier.best(limits)) is not None]
         if not found:
-            raise self._impossible(frontiers[-1], limits)
+            lower = self._with_half_the_floor()
+            if lower is None:
+                raise self._impossible(frontiers[-1], limits)
+            return lower.allocate(limits)
         frontier, best = max(found, key=lambda one: one[1].worth)  # of equals the first: with every branch
         return self._allocation(frontier.problem, best.at, limits)
+
+    def _with_half_the_floor(self) -> Allocator | None:
+        """The same with fewer units to keep of every axis; None where nothing comes of it."""
+        wishes = self._wishes
+        largest = max((axis.size for axis in self._net.prunable), default=0)
+        if self._lower is None and self._yields and wishes.floor * largest > 1:
+            self._lower = Allocator(
+                self._net, self._scores, self._costs,
+                steps=self._steps, floor=wishes.floor / 2, share=wishes.share, keep=wishes.keep,
+                only=wishes.only, exact=wishes.exact, within=wishes.within, depth=wishes.depth,
+                gone=wishes.gone,
+            )  # fmt: skip
+            self._lower._yields = True
+        return self._lower
 
     def _with_steps(self, parts: int, *, depth: bool = False) -> Problem:
         """The choices at steps divided by `parts`, with every cost."""
@@ -243,7 +264,7 @@ def allocate(
     costs: Mapping[str, Cost],
     *,
     steps: Steps = 1,
-    floor: float = FLOOR,
+    floor: float | None = None,
     share: float | None = None,
     keep: Sequence[str] = (),
     only: Sequence[str] | None = None,

@@ -16,7 +16,7 @@ from penjing.errors import PenjingError
 from penjing.network import Axis, Network
 
 FLOOR = 0.1
-"""The share of an axis that stays at least, unless told otherwise.
+"""The share of an axis that stays at least, unless told otherwise, or a budget cannot be met so.
 
 No criterion sees that an axis near nothing is a bottleneck for all that follows: scores are first-order,
 and add up. At a tenth of its width an axis pays a hundredth of the multiplications between two such axes,

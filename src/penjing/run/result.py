@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import torch
 from penjing.devices import Artifact, Cpu
 from penjing.devices.fingerprint import cpu_name
 from penjing.network import Network
-from penjing.plan import METRIC, Plan, inside
+from penjing.plan import FLOOR, METRIC, Plan, inside
 from penjing.recover import RecoveryRecord
 from penjing.report import (
     AxisLine,
@@ -103,6 +104,7 @@ def report_of(made: Ingredients) -> Report:
         seconds={stage: round(made.seconds.get(stage, 0.0), 3) for stage in STAGES},
         environment=environment(),
         notes=(
+            *narrow(bench.net, found.plan, job),
             *([bench.formless] if bench.formless else []),
             *made.notes,
             *([metrics[3]] if metrics and metrics[3] else []),
@@ -168,6 +170,22 @@ def amounts_of(figures: Figures) -> dict[str, float]:
         "size": float(figures.size_bytes),
         "memory": float(figures.peak_memory_bytes),
     }
+
+
+def narrow(net: Network, plan: Plan, job: Job) -> list[str]:
+    """That axes keep less than they usually do at least, since the budget could not be met otherwise."""
+    least = {axis.name: math.ceil(FLOOR * axis.size - 1e-9) for axis in net.prunable}
+    share = job.budget.share
+    names = [
+        f"`{name}` ({count} of {net.axis(name).size})"
+        for name, count in plan.counts().items()
+        if count < least[name] and name not in job.exact and (share is None or share >= FLOOR)
+    ]
+    if not names:
+        return []
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    listed = ", ".join(names[:4]) + more
+    return [f"below a tenth of their units, since the budget cannot be met otherwise: {listed}"]
 
 
 def units_kept(net: Network, plan: Plan, share: float) -> tuple[float, bool]:
