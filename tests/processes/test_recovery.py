@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -12,7 +13,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from penjing import processes
-from penjing.recover import BatchNorm, FineTune, Situation
+from penjing.network import trace
+from penjing.plan import Plan
+from penjing.recover import BatchNorm, FineTune, Reconstruct, Situation
+from penjing.surgery import cut
+from tests.api.models import patterns, small
 from tests.processes.ranks import in_ranks
 from tests.recover.models import accuracy, classifier, clusters
 
@@ -128,6 +133,48 @@ def parameters_spread_with_norms() -> Weights:
     return _tuned(classifier(1), classifier(0), train=clusters(6, 21), sharded=True, clip=0.1)
 
 
+def _solved(model: nn.Module, batches: Any) -> Weights:
+    """Half of every axis cut, and what is left solved again."""
+    model = model.eval()
+    data = list(batches) if isinstance(batches, DataLoader) else batches
+    net = trace(model, data[0])
+    plan = Plan(kept={axis.name: tuple(range(0, axis.size, 2)) for axis in net.prunable})
+    made = cut(net, plan).model
+    before = deepcopy(made.state_dict())
+    record = Reconstruct().apply(made, Situation(model, batches, seed=3, net=net, plan=plan))
+    after = made.state_dict()
+    assert any(not torch.equal(after[name], before[name]) for name in after)
+    deviation = torch.tensor([record.options["deviation_before"], record.options["deviation_after"]])
+    return {**after, "deviation": deviation, "batches": torch.tensor(record.options["batches"])}
+
+
+def convolutions_solved() -> Weights:
+    """Rectifiers, batch norms and a residual sum; batches of odd sizes, more than one to a process."""
+    return _solved(small(), [x for x, _ in patterns(5, 7)])
+
+
+def linear_layers_and_scales_solved() -> Weights:
+    torch.manual_seed(0)
+    return _solved(Stacked(), [x for x, _ in clusters(4, 21)])
+
+
+def one_batch_solved() -> Weights:
+    """The second process has none, and takes part all the same."""
+    return _solved(small(), [patterns(1, 9)[0][0]])
+
+
+def batches_of_two_shapes_solved() -> Weights:
+    return _solved(small(), [x for x, _ in [*patterns(3, 8), *patterns(1, 5)]])
+
+
+def solved_by_the_first() -> Weights:
+    """A loader with batches of its own for each process."""
+    x = torch.cat([x for x, _ in clusters(4, 20)])
+    sampler = DistributedSampler(x, processes.world(), processes.rank(), shuffle=False)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    return _solved(Stacked(), DataLoader(x, batch_size=10, sampler=sampler))  # type: ignore[arg-type]
+
+
 TOLERANCES: dict[Callable[[], Weights], float] = {
     plain: 1e-5,
     norms_and_dropout: 1e-5,
@@ -137,13 +184,17 @@ TOLERANCES: dict[Callable[[], Weights], float] = {
     batch_norm: 1e-6,
     parameters_spread: 1e-5,
     parameters_spread_with_norms: 1e-5,
+    convolutions_solved: 1e-5,
+    linear_layers_and_scales_solved: 1e-5,
+    one_batch_solved: 1e-5,
+    batches_of_two_shapes_solved: 1e-5,
 }
 """Largest difference of any weight, statistic or loss; float32 sums are rounded otherwise."""
 
 
 @pytest.fixture(scope="module")
 def found() -> list[dict[str, Weights]]:
-    return in_ranks(*TOLERANCES, split_by_the_loader)
+    return in_ranks(*TOLERANCES, split_by_the_loader, solved_by_the_first)
 
 
 @pytest.mark.parametrize("function", TOLERANCES)
@@ -158,7 +209,7 @@ def test_two_processes_leave_the_weights_of_one(
             torch.testing.assert_close(weights[name], value, rtol=0, atol=TOLERANCES[function])
 
 
-@pytest.mark.parametrize("function", [*TOLERANCES, split_by_the_loader])
+@pytest.mark.parametrize("function", [*TOLERANCES, split_by_the_loader, solved_by_the_first])
 def test_all_processes_hold_the_same_bits(
     function: Callable[[], Weights], found: list[dict[str, Weights]]
 ) -> None:

@@ -27,7 +27,8 @@ def problem(*, ceiling: float = math.inf, seed: int = 0) -> tuple[Rows, list[Mom
     halves = [Moments(), Moments()]
     shifts = x.mean(1, keepdim=True), lacking.mean(1, keepdim=True)
     for parity, half in enumerate(halves):
-        half.add(x[:, parity::2], lacking[:, parity::2], shifts)
+        half.begin(shifts)
+        half.add(x[:, parity::2], lacking[:, parity::2])
     return rows, halves, shift
 
 

@@ -19,7 +19,8 @@ def halves(x: Tensor, r: Tensor) -> list[Moments]:
     shifts = x.mean(1, keepdim=True), r.mean(1, keepdim=True)
     found = [Moments(), Moments()]
     for parity, half in enumerate(found):
-        half.add(x[:, parity::2], r[:, parity::2], shifts)
+        half.begin(shifts)
+        half.add(x[:, parity::2], r[:, parity::2])
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from penjing import processes
 from penjing.network.arguments import bind
 from penjing.network.scaling import Scaling
 from penjing.network.solve import tensor_named
@@ -46,31 +47,50 @@ class Affine:
     def _moments(self) -> list[Moments]:
         """Of the output, and of what it lacks, channel by channel, for samples of even and odd number."""
         halves = [Moments(), Moments()]
-        shifts: tuple[Tensor, Tensor] | None = None
-        number = 0
+        begun = False
         for step, own in self._parts:
             node = own.node
-            for whole, cut in step.pairs:
+            for number, (whole, cut) in zip(step.numbers, step.pairs, strict=True):
                 y = cut.values[node]
                 way = chain(node, cut.values, step.tensor, y.shape[own.channel])
                 lack = lacking(step, node, way, y.ndim + own.channel, whole, cut)
                 x, r = own.rows(y), own.rows(lack)
-                shifts = shifts or tuple(part.mean((1, 2))[:, None, None] for part in (x, r))  # type: ignore[assignment]
+                if not begun:
+                    self._begin(halves, x.mean((1, 2))[:, None, None], r.mean((1, 2))[:, None, None])
+                    begun = True
+                if number is None:
+                    continue
                 for parity, half in enumerate(halves):
                     start = (parity + number) % 2
                     if start < x.shape[1]:
-                        half.add(_column(x[:, start::2]), _column(r[:, start::2]), shifts)
-                number += x.shape[1]
+                        half.add(_column(x[:, start::2]), _column(r[:, start::2]))
+        self._share(halves)
         return halves
+
+    def _begin(self, moments: list[Moments], *shifts: Tensor) -> None:
+        first, other = processes.from_first(shifts) if self._parts[0][0].shared else shifts
+        for one in moments:
+            one.begin((first, other))
+
+    def _share(self, moments: list[Moments]) -> None:
+        for one in moments if self._parts[0][0].shared else ():
+            one.share()
 
     def _restate(self) -> None:
         """Without changing the function."""
         seen = Moments()
+        begun = False
         step, own = self._parts[0]
         for step, own in self._parts:
-            for _, cut in step.pairs:
+            for number, (_, cut) in zip(step.numbers, step.pairs, strict=True):
                 x = _column(own.rows(cut.read(bind(own.node)["input"])))
-                seen.add(x, torch.zeros_like(x))
+                if not begun:
+                    mean = x.mean(1, keepdim=True)
+                    self._begin([seen], mean, torch.zeros_like(mean))
+                    begun = True
+                if number is not None:
+                    seen.add(x, torch.zeros_like(x))
+        self._share([seen])
         variance = seen.centred()[0].flatten()
         mean = seen.mean_x.flatten()
         restate(own.node, step.net.trace, self._model, mean, variance, torch.zeros_like(mean))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, fx, nn
 
+from penjing import processes
 from penjing.network.projection import Projection
 from penjing.network.replay import Replay
 from penjing.network.solve import tensor_named
@@ -39,22 +41,23 @@ class Layer:
             for (step, _), own in zip(column, projections, strict=True)
         ]
 
-    def solve(self, rows: int, generator: torch.Generator) -> tuple[Fit, int]:
+    def solve(self, rows: int, seed: int) -> tuple[Fit, int]:
         """Changes the cut model's weights for better ones.
 
         Args:
             rows: positions to look at, in all batches together.
-            generator: draws them.
+            seed: of their choice.
 
         Returns:
             What was changed, and how many rows there were.
         """
         rectifies = all(way.ceiling is not None for _, _, way in self._parts)
         seen: list[Rows] | None = [] if rectifies and 4 * rows * self.features <= _MOST_BYTES else None
-        halves = _moments(self._rows(rows, generator), seen)
+        shared = self._parts[0][0].shared
+        halves = _moments(self._rows(rows, seed), seen, shared=shared)
         norm = self.norm
         offset = self._bias is not None or norm is not None
-        found = rectified(seen or [], halves, fit(halves, offset=offset), offset=offset)
+        found = rectified(seen, halves, fit(halves, offset=offset), offset=offset, shared=shared)
         count = sum(half.rows for half in halves)
         if not bool(found.change.isfinite().all() and found.offset.isfinite().all()):
             return replace(found, ridge=None, gain=0.0), count
@@ -95,22 +98,25 @@ class Layer:
         output = values[own.node]
         return chain(own.node, values, step.tensor, output.shape[own.channel(output)])
 
-    def _rows(self, rows: int, generator: torch.Generator) -> Iterator[Rows]:
-        """What the layer reads and what its output lacks, batch by batch."""
-        number = 0
-        batches = sum(len(step.pairs) for step, _, _ in self._parts)
+    def _rows(self, rows: int, seed: int) -> Iterator[Rows]:
+        """What the layer reads and what its output lacks, batch by batch; first one that may not count.
+
+        Which positions are looked at follows from the batch and the layer, whoever holds the batch.
+        """
+        batches = sum(step.batches for step, _, _ in self._parts)
         for step, own, way in self._parts:
-            for whole, cut in step.pairs:
+            for number, (whole, cut) in zip(step.numbers, step.pairs, strict=True):
                 output = cut.values[own.node]
-                chosen = own.sample(output, max(1, -(-rows // batches)), generator)
+                drawn = torch.Generator().manual_seed(zlib.crc32(f"{seed}-{number}-{own.weight}".encode()))
+                chosen = own.sample(output, max(1, -(-rows // batches)), drawn)
                 lack = lacking(step, own.node, way, own.channel(output), whole, cut)
                 yield Rows(
                     wide(own.features(cut.read(own.input), chosen)),
                     wide(own.targets(lack, chosen)),
-                    (own.samples_of(chosen, output) + number) % 2,
+                    (own.samples_of(chosen, output) + (number or 0)) % 2,
                     _range(own, way, cut, chosen),
+                    counts=number is not None,
                 )
-                number += output.shape[0]
 
     def _renorm(self, norm: fx.Node, matrix: Tensor, halves: list[Moments], offset: Tensor) -> None:
         """Of the outputs that the layer now has, whose mean and variance follow from those of its inputs."""
@@ -122,18 +128,27 @@ class Layer:
         restate(norm, self._parts[0][0].net.trace, self._model, mean, variance, offset)
 
 
-def _moments(given: Iterable[Rows], seen: list[Rows] | None) -> list[Moments]:
+def _moments(given: Iterable[Rows], seen: list[Rows] | None, *, shared: bool) -> list[Moments]:
     """Of samples of even and of odd number; rows are kept in `seen` where it is a list."""
     halves = [Moments(), Moments()]
-    shifts: tuple[Tensor, Tensor] | None = None
+    begun = False
     for rows in given:
-        shifts = shifts or (rows.features.mean(1, keepdim=True), rows.lacking.mean(1, keepdim=True))
+        if not begun:
+            shifts = rows.features.mean(1, keepdim=True), rows.lacking.mean(1, keepdim=True)
+            for half in halves:
+                half.begin(processes.from_first(shifts) if shared else shifts)
+            begun = True
+        if not rows.counts:
+            continue
         if seen is not None:
             seen.append(rows)
         for parity, half in enumerate(halves):
             here = rows.parity == parity
             if bool(here.any()):
-                half.add(rows.features[:, here], rows.lacking[:, here], shifts)
+                half.add(rows.features[:, here], rows.lacking[:, here])
+    if shared:
+        for half in halves:
+            half.share()
     return halves
 
 

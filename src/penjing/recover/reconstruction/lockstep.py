@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from penjing import processes
 from penjing.network import Call, Network
 from penjing.network.replay import Called, Replay, Shaped, tensor_of
 from penjing.network.solve import tensor_named
@@ -24,12 +25,27 @@ class Lockstep:
     The cut network runs on the tensors that its module has at that moment, so that what is changed in one
     operator is what the next ones see.
 
+    Several processes hold some of the batches each. Who has none of this shape holds one that counts for
+    nothing, so that all come by the same operators.
+
     Attributes:
         net: the original, traced on this shape.
-        pairs: the original's run and the cut network's, one pair for each batch.
+        pairs: the original's run and the cut network's, one pair for each batch that is held here.
+        numbers: of these batches among all; None for one that does not count.
+        batches: how many there are of this shape, wherever they are held.
+        shared: whether other processes hold some.
     """
 
-    def __init__(self, shaped: Shaped, plan: Plan, model: nn.Module, *, gradients: bool = False) -> None:
+    def __init__(
+        self,
+        shaped: Shaped,
+        plan: Plan,
+        model: nn.Module,
+        *,
+        gradients: bool = False,
+        first: int = 0,
+        shared: bool = False,
+    ) -> None:
         """Nothing is run yet.
 
         Args:
@@ -37,11 +53,18 @@ class Lockstep:
             plan: what the cut kept.
             model: cut by it, of the user's own class or the rewritten graph.
             gradients: whether they flow to the cut model's parameters.
+            first: number of the first batch among those of all shapes.
+            shared: whether all processes do this together, with the same batches; else this one alone.
         """
         self.net = shaped.net
         self._selection = Selection(shaped.net, plan.kept, plan.dropped)
         self._model, self._gradients = model, gradients
-        self.pairs = [self.pair(call) for call in shaped.calls]
+        self.batches, self.shared = len(shaped.calls), shared and processes.world() > 1
+        every = list(enumerate(shaped.calls, first))
+        mine = [one for place, one in enumerate(every) if place % processes.world() == processes.rank()]
+        held = mine if self.shared else every
+        self.numbers: list[int | None] = [number for number, _ in held] or [None] * bool(every)
+        self.pairs = [self.pair(call) for _, call in held or every[:1]]
 
     def pair(self, call: Call) -> tuple[Replay, Replay]:
         """Runs of the original and of the cut network on inputs of this shape."""

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import nn
 
+from penjing import processes
 from penjing.errors import PenjingError
 from penjing.network.batch import kept_modes
 from penjing.network.replay import Shaped, by_shape, peak_bytes
@@ -34,7 +36,8 @@ class Reconstruct(Step):
     nearer to the original's is taken back.
 
     Both networks go through the graph together, so that what has to be kept is the Gram matrix of one layer
-    and the activations between two.
+    and the activations between two. Several processes share the batches between them, and solve the same
+    systems of equations; where each has a loader with batches of its own, the first one does all by itself.
 
     Attributes:
         batches: `inputs` or `(inputs, targets)`; None for the calibration data of the run, `Synthetic()` for
@@ -48,13 +51,12 @@ class Reconstruct(Step):
     here for every layer, about the trained weights, with residual sums and held-out ridge.
     """
 
-    alone: ClassVar[bool] = True
-
     batches: Iterable[Any] | Synthetic | None = None
     rows: int | None = None
     memory_bytes: int = 4 * 2**30
     seed: int | None = None
 
+    @processes.together()
     def apply(self, model: nn.Module, situation: Situation) -> RecoveryRecord:
         """Solves in place.
 
@@ -62,8 +64,7 @@ class Reconstruct(Step):
             PenjingError: PJ311, there are no batches; PJ310, one does not run through the model; PJ320, one
                 holds NaN; PJ321, the step is not told what was cut from what. The weights are as before.
         """
-        start = time.perf_counter()
-        net, plan = situation.cut()
+        net, _ = situation.cut()
         batches = situation.calibration if self.batches is None else self.batches
         if batches is None:
             raise PenjingError(
@@ -71,7 +72,25 @@ class Reconstruct(Step):
                 "nothing can be reconstructed: there are no calibration batches",
                 tries=["data=[batch, ...], inputs are enough", "data=pj.Synthetic(), where there are none"],
             )
-        batches = batches.batches(net.model, net.call) if isinstance(batches, Synthetic) else list(batches)
+        if isinstance(batches, Synthetic):
+            batches = batches.batches(net.model, net.call)
+        if processes.world() > 1 and processes.split_already(batches):
+            return self._by_first(model, situation, batches)
+        return self._solve(model, situation, list(batches), shared=True)
+
+    def _by_first(self, model: nn.Module, situation: Situation, batches: Iterable[Any]) -> RecoveryRecord:
+        """Of several processes the first one, on its own batches; all have its weights in the end."""
+        record = None
+        if processes.is_first():
+            record = self._solve(model, situation, list(batches), shared=False)
+        model.load_state_dict(processes.from_first(model.state_dict()))
+        return processes.from_first(record)  # type: ignore[return-value]
+
+    def _solve(
+        self, model: nn.Module, situation: Situation, batches: list[Any], *, shared: bool
+    ) -> RecoveryRecord:
+        start = time.perf_counter()
+        net, plan = situation.cut()
         shaped, notes = by_shape(net, batches)
         shaped, left_out = fitting(shaped, self.memory_bytes)
         notes += left_out
@@ -86,17 +105,23 @@ class Reconstruct(Step):
             )
         seed = situation.seed if self.seed is None else self.seed
         former = deepcopy(model.state_dict())
-        before = deviation(model, situation.original, batches)
+        before = _deviation(model, situation, batches, shared=shared)
         try:
             with kept_modes(model, net.model), torch.no_grad():
                 model.eval()
                 net.model.eval()
-                steps = [Lockstep(one, plan, model) for one in shaped]
+                firsts = accumulate((len(one.calls) for one in shaped), initial=0)
+                steps = [
+                    Lockstep(one, plan, model, first=first, shared=shared)
+                    for one, first in zip(shaped, firsts, strict=False)
+                ]
                 done = Walk(steps, model, self.rows, seed).run(situation.watch)
         except BaseException:
             model.load_state_dict(former)
             raise
-        after = deviation(model, situation.original, batches)
+        if shared:  # the same but for rounding, where processors are not the same
+            model.load_state_dict(processes.from_first(model.state_dict()))
+        after = _deviation(model, situation, batches, shared=shared)
         if not after <= before:
             model.load_state_dict(former)
             notes.append(
@@ -116,6 +141,14 @@ class Reconstruct(Step):
             seconds=time.perf_counter() - start,
             notes=(*notes, *done.notes()),
         )
+
+
+def _deviation(model: nn.Module, situation: Situation, batches: list[Any], *, shared: bool) -> float:
+    """By the first of several processes, whose word all of them take."""
+    if not shared:
+        return deviation(model, situation.original, batches)
+    own = processes.is_first()
+    return processes.from_first(deviation(model, situation.original, batches) if own else 0.0)
 
 
 def fitting(shaped: Sequence[Shaped], limit: int) -> tuple[list[Shaped], list[str]]:

@@ -43,16 +43,24 @@ class Rows:
         lacking: what its output lacks, [groups, rows, outputs].
         parity: of the number of the sample that each row belongs to, [rows].
         range: of the rectifier behind it; None if there is none.
+        counts: whether they are looked at here; else another process does.
     """
 
     features: Tensor
     lacking: Tensor
     parity: Tensor
     range: Range | None
+    counts: bool = True
 
 
 def rectified(
-    seen: Sequence[Rows], halves: Sequence[Moments], found: Fit, *, offset: bool, rounds: int = ROUNDS
+    seen: Sequence[Rows] | None,
+    halves: Sequence[Moments],
+    found: Fit,
+    *,
+    offset: bool,
+    rounds: int = ROUNDS,
+    shared: bool = False,
 ) -> Fit:
     """A fit that is best behind the rectifier instead of before it.
 
@@ -62,16 +70,17 @@ def rectified(
     nothing is counted; solving for these aims lowers the whole, round by round.
 
     Args:
-        seen: the rows.
-        halves: their moments.
+        seen: the rows, of several processes those of this one; None where there is no rectifier.
+        halves: their moments, of all processes.
         found: the fit before the rectifier.
         offset: whether a constant may be added.
         rounds: at most.
+        shared: whether other processes have other rows.
 
     Source: responses after the nonlinearity as in Zhang, Zou, He and Sun 2015, arXiv:1505.06798, section
     2.3; here by majorisation, with aims in the place of auxiliary variables.
     """
-    if found.ridge is None or not seen:
+    if found.ridge is None or seen is None:
         return found
     used = [half for half in halves if half.rows]
     base = used[0] if len(used) == 1 else used[0].merged(used[1])
@@ -79,6 +88,8 @@ def rectified(
         new = base.renewed()
         for rows in seen:
             new.again(rows.features, _aims(rows, found))
+        if shared:
+            new.share("r", "rx", "rr")
         found = fit_with(new, found.ridge, found.gain, offset=offset)
     return found
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from penjing import processes
+
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Strengths to choose from, as shares of the mean variance of a feature."""
 
@@ -25,25 +27,40 @@ class Moments:
     def __init__(self) -> None:
         """Nothing seen."""
         self.rows = 0
+        self._sums: dict[str, Tensor] = {}
 
-    def add(self, features: Tensor, residuals: Tensor, shifts: tuple[Tensor, Tensor] | None = None) -> None:
-        """Adds rows; `shifts` are the means [g, 1, f] and [g, 1, o] to take for the first."""
-        if not self.rows:
-            given = shifts or (features.mean(1, keepdim=True), residuals.mean(1, keepdim=True))
-            self.shift_x, self.shift_r = map(wide, given)
+    def begin(self, shifts: tuple[Tensor, Tensor]) -> None:
+        """Takes the means [g, 1, f] and [g, 1, o] that rows are shifted by."""
+        self.shift_x, self.shift_r = map(wide, shifts)
+        groups, (features, outputs) = len(self.shift_x), (shift.shape[-1] for shift in shifts)
+        shapes = {
+            "x": (groups, features), "r": (groups, outputs), "xx": (groups, features, features),
+            "rx": (groups, outputs, features), "rr": (groups, outputs),
+        }  # fmt: skip
+        self._sums = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+
+    def share(self, *names: str) -> None:
+        """Adds what other processes have seen, shifted alike: everything, or the sums that are named."""
+        if not names:
+            rows = torch.tensor([self.rows], dtype=torch.float64)
+            processes.sum_([rows])
+            self.rows = int(rows)
+        processes.sum_([self._sums[name] for name in names or self._sums])
+
+    def add(self, features: Tensor, residuals: Tensor) -> None:
+        """Adds rows; by default they are shifted by the first means."""
+        if not self._sums:
+            self.begin((features.mean(1, keepdim=True), residuals.mean(1, keepdim=True)))
         x, r = wide(features) - self.shift_x, wide(residuals) - self.shift_r
-        found = {
+        seen = {
             "x": x.sum(1, dtype=torch.float64),
             "r": r.sum(1, dtype=torch.float64),
             "xx": (x.mT @ x).double(),
             "rx": (r.mT @ x).double(),
             "rr": r.square().sum(1, dtype=torch.float64),
         }
-        if not self.rows:
-            self._sums = found
-        else:
-            for name, value in found.items():
-                self._sums[name] += value
+        for name, value in seen.items():
+            self._sums[name] += value
         self.rows += features.shape[1]
 
     def renewed(self) -> Moments:

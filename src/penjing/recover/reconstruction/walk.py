@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-import torch
 from torch import Tensor, fx, nn
 
 from penjing.network.projection import Projection, computed, enough_rows, projections, readers
@@ -52,7 +51,7 @@ class Walk:
         self._model, self._rows = model, rows
         self._computed = computed(self._steps[0].net.trace)
         self._readers = readers(self._steps[0].net.trace, partial(tensor_named, self._steps[0].net.model))
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
         self.solved: dict[str, float] = {}
         self._with_layers: set[fx.Node] = set()
         self._shared: dict[str, None] = {}
@@ -106,7 +105,7 @@ class Walk:
         layer = Layer(column, own, self._model)
         features = layer.features
         rows = self._rows or enough_rows(layer.groups, features, _LEAST_ROWS)
-        found, seen = layer.solve(rows, self._generator)
+        found, seen = layer.solve(rows, self._seed)
         if seen < 2 * features:
             self._short[name] = seen, features
         self.solved[name] = found.gain
