@@ -20,6 +20,7 @@ from penjing.surgery import cut
 from tests.api.models import patterns, small
 from tests.processes.ranks import in_ranks
 from tests.recover.models import accuracy, classifier, clusters
+from tests.recover.test_scores import Attending
 
 Weights = dict[str, Tensor]
 
@@ -167,6 +168,12 @@ def batches_of_two_shapes_solved() -> Weights:
     return _solved(small(), [x for x, _ in [*patterns(3, 8), *patterns(1, 5)]])
 
 
+def queries_and_keys_solved() -> Weights:
+    torch.manual_seed(0)
+    draw = torch.Generator().manual_seed(1)
+    return _solved(Attending(), [torch.randn(5, 9, 16, generator=draw) for _ in range(3)])
+
+
 def solved_by_the_first() -> Weights:
     """A loader with batches of its own for each process."""
     x = torch.cat([x for x, _ in clusters(4, 20)])
@@ -188,6 +195,7 @@ TOLERANCES: dict[Callable[[], Weights], float] = {
     linear_layers_and_scales_solved: 1e-5,
     one_batch_solved: 1e-5,
     batches_of_two_shapes_solved: 1e-5,
+    queries_and_keys_solved: 1e-5,
 }
 """Largest difference of any weight, statistic or loss; float32 sums are rounded otherwise."""
 

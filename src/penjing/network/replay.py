@@ -94,12 +94,20 @@ class Replay:
         """Lets what follows read another value."""
         self.values[node] = value
 
+    def hold(self, node: fx.Node) -> None:
+        """Keeps the value of `node`, once it is there, until it is released."""
+        self._left[node] += 1
+
+    def release(self, node: fx.Node) -> None:
+        """One reader of `node` less."""
+        self._left[node] -= 1
+        if not self._left[node]:
+            self.values.pop(node, None)
+
     def done(self, node: fx.Node) -> None:
         """Forgets what nobody reads after `node`."""
         for source in node.all_input_nodes:
-            self._left[source] -= 1
-            if not self._left[source]:
-                self.values.pop(source, None)
+            self.release(source)
         if node.op == "call_function" and not node.users:
             self.values.pop(node, None)
 

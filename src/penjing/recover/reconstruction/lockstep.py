@@ -58,7 +58,7 @@ class Lockstep:
         """
         self.net = shaped.net
         self._selection = Selection(shaped.net, plan.kept, plan.dropped)
-        self._model, self._gradients = model, gradients
+        self._plan, self._model, self._gradients = plan, model, gradients
         self.batches, self.shared = len(shaped.calls), shared and processes.world() > 1
         every = list(enumerate(shaped.calls, first))
         mine = [one for place, one in enumerate(every) if place % processes.world() == processes.rank()]
@@ -74,6 +74,14 @@ class Lockstep:
         """What the cut network has for a parameter or buffer of the graph; None for anything else."""
         name = self._name(node)
         return None if name is None else tensor_named(self._model, name).detach()
+
+    def kept_indices(self, name: str) -> dict[int, list[int]]:
+        """Dimension -> indices that stay of a parameter or buffer, for the dimensions that lose some."""
+        return self._selection.kept_of(self.net.tensors[name])
+
+    def keeps(self, axis: str) -> int:
+        """How many units of an axis stay."""
+        return len(self._plan.kept.get(axis, range(self.net.axis(axis).size)))
 
     def kept(self, value: Tensor, node: fx.Node) -> Tensor:
         """A value of the original, shaped as `node` gives it, at the indices that the cut keeps."""

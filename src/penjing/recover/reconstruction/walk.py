@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 from torch import Tensor, fx, nn
 
 from penjing.network.projection import Projection, computed, enough_rows, projections, readers
+from penjing.network.replay import Replay
 from penjing.network.scaling import Scaling, scalings
 from penjing.network.solve import tensor_named
 from penjing.recover.reconstruction.affine import Affine
+from penjing.recover.reconstruction.attention import Attention
 from penjing.recover.reconstruction.layer import Layer
 from penjing.recover.reconstruction.lockstep import Column, Lockstep, again, alike, columns
+from penjing.recover.reconstruction.pairs import Pair, pairs
 from penjing.recover.step import Watch
 
 _LEAST_ROWS = 98304
@@ -51,6 +54,17 @@ class Walk:
         self._model, self._rows = model, rows
         self._computed = computed(self._steps[0].net.trace)
         self._readers = readers(self._steps[0].net.trace, partial(tensor_named, self._steps[0].net.model))
+        self._pairs = [
+            list(pairs(step.net, found).values())
+            for step, found in zip(self._steps, self._found, strict=True)
+        ]
+        self._later = {
+            pair.later: place
+            for place, pair in enumerate(self._pairs[0])
+            if self._steps[0].keeps(pair.axis) < self._steps[0].net.axis(pair.axis).size
+        }
+        for run, pair in self._runs(self._later.values()):
+            run.hold(pair.earlier.input)
         self._seed = seed
         self.solved: dict[str, float] = {}
         self._with_layers: set[fx.Node] = set()
@@ -71,6 +85,10 @@ class Walk:
         step, node = column[0]
         if node in self._found[0] and self._is_computed(step, node):
             self._solve(column, self._of(column, self._found))
+            if node in self._later:
+                self._scores([every[self._later[node]] for every in self._pairs])
+                for run, pair in self._runs([self._later[node]]):
+                    run.release(pair.earlier.input)
         elif node in self._scaled[0] and node not in self._with_layers and self._is_computed(step, node):
             self._scale(column, self._of(column, self._scaled))
 
@@ -94,6 +112,21 @@ class Walk:
         if self._is_learnt(own[0].weight) and not self._is_shared(own[0].weight, own[0].bias):
             Affine(column, own, self._model).solve()
             again(column)
+
+    def _runs(self, places: Iterable[int]) -> Iterator[tuple[Replay, Pair]]:
+        """Every run of either network, with each of these pairs of it."""
+        for place in places:
+            for step, every in zip(self._steps, self._pairs, strict=True):
+                for both in step.pairs:
+                    for run in both:
+                        yield run, every[place]
+
+    def _scores(self, own: Sequence[Pair]) -> None:
+        """Solves queries and keys together that were solved apart, and whose width was cut."""
+        if all(name in self.solved for name in (own[0].query.weight, own[0].key.weight)):
+            attention = Attention(self._steps, own, self._model)
+            if attention.sound:
+                attention.solve(self._rows or _LEAST_ROWS, self._seed)
 
     def _solve(self, column: Column, own: list[Projection]) -> None:
         name = own[0].weight
