@@ -3,7 +3,7 @@
     python benchmarks/bench_recovery_minilm.py [--budget 0.7 ...]
                                                [--cut NAME ...] [--recovery NAME ...] [--fresh] [--summary]
 
-Heads, widths of heads and of feed-forward layers go; latency is that of the exported file for one text of 128
+Heads, widths of heads and of feed-forward layers go, and whole ones where depth may; latency is that of the exported file for one text of 128
 tokens. What counts, on texts that nothing was calibrated on: the cosine between the cut network's embeddings
 and the original's, and how well the first paragraph of a docstring finds the rest of it among 1,500.
 
@@ -26,8 +26,16 @@ import penjing as pj
 from penjing.recover import Situation
 
 BUDGETS = (0.7, 0.5)
-CRITERIA = ("obs", "taylor", "magnitude")
-"""Of penjing; gradients are those of the embeddings along random directions."""
+CUTS: dict[str, tuple[str, bool]] = {
+    "obs": ("obs", False),
+    "obs, depth": ("obs", True),
+    "taylor": ("taylor", False),
+    "magnitude": ("magnitude", False),
+}
+"""Criterion of penjing, and whether whole attentions and feed-forward layers may go, too.
+
+Gradients are those of the embeddings along random directions.
+"""
 
 TEXTS = 512
 """How many texts calibrate: queries and documents, half of each."""
@@ -97,29 +105,31 @@ def judged(model: nn.Module) -> dict[str, float]:
 
 def run(budget: float, records: Records, given: Namespace) -> None:
     """Every criterion, with every recovery."""
-    for criterion in wanted(CRITERIA, given):
-        row = records.row(f"{budget}x", "penjing", criterion)
+    for name in wanted(CUTS, given):
+        row = records.row(f"{budget}x", "penjing", name)
 
-        def prune(criterion: str = criterion) -> pj.Result:
+        def prune(name: str = name) -> pj.Result:
+            criterion, depth = CUTS[name]
             return pj.prune(
                 original(),
                 example(),
                 budget=f"latency={budget}x",
                 criterion=criterion,
+                depth=depth,
                 data=calibration(),
                 loss=loss,
             )
 
-        folder = kept_cut(row, f"minilm-{budget}x-{criterion}", prune, original())
+        folder = kept_cut(row, f"minilm-{budget}x-{name}", prune, original())
         records.keep()
-        names = missing(row, RECOVERIES, given)
-        if names:
+        asked = missing(row, RECOVERIES, given)
+        if asked:
             model, plan = loaded(folder, minilm)
             situation = Situation(original(), calibration(), net=pj.trace(original(), example()), plan=plan)
             trial = Trial(model, RECOVERIES, situation)
-            for name in names:
-                made, took = trial.run(name)
-                records.note(row, f"{budget}x", f"penjing {criterion}", name, {**judged(made), **took})
+            for recovery in asked:
+                made, took = trial.run(recovery)
+                records.note(row, f"{budget}x", f"penjing {name}", recovery, {**judged(made), **took})
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from penjing.network import trace
+from penjing.network.pairs import pairs
 from penjing.network.projection import projections
 from penjing.plan import Plan
 from penjing.recover import Reconstruct, Situation
 from penjing.recover.reconstruction import walk
-from penjing.recover.reconstruction.pairs import pairs
 from penjing.recover.reconstruction.scores import Heads, Seen, best, error
 from penjing.surgery import cut
 

@@ -17,6 +17,7 @@ from penjing.errors import PenjingError
 from penjing.network import Axis, Member, Network
 from penjing.network.batch import kept_modes
 from penjing.network.call import Call
+from penjing.network.pairs import pairs
 from penjing.network.projection import Projection, enough_rows, projections, readers
 from penjing.network.replay import Replay, Shaped, by_shape
 from penjing.network.solve import tensor_named
@@ -105,6 +106,10 @@ class Grams:
     """Readings of all parameters, collected when they are asked for, as many at a time as memory allows.
 
     Several processes ask for the same readings in the same order. They share the batches between them.
+
+    Attributes:
+        pairs: projections of queries and keys, by the axis of their width.
+        names: of the parameters that there are readings of.
     """
 
     def __init__(
@@ -137,6 +142,7 @@ class Grams:
                 because="; ".join(self.notes),
                 tries=['criterion="taylor", which runs the model itself', "other example inputs"],
             )
+        self.pairs = {pair.axis: pair for pair in pairs(net, projections(net.trace)).values()}
         self._named = [_used_once(kind.net) for kind in self._shaped]
         self.names = frozenset(projection.weight for projection in self._named[0].values())
         self._order = [
@@ -165,6 +171,10 @@ class Grams:
             if node.op == "placeholder" and trace.state.get(node.name) == member.tensor
             for reader in node.users
         )
+
+    def parameter(self, name: str | None) -> Tensor | None:
+        """What the model has under a name; None for none."""
+        return None if name is None else tensor_named(self._net.model, name).detach()
 
     def norm_shares(self, axis: Axis) -> Tensor:
         """The share of every unit in the squared norm of the parameters along its axis, float64 [size]."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from penjing.criteria.criterion import Record, UnitCriterion
 from penjing.criteria.damping import LEAST, held_out
 from penjing.criteria.grams import Reading
+from penjing.criteria.products import energies
 from penjing.criteria.statistics import Statistics
 from penjing.network import Axis, Member
 
@@ -158,9 +159,9 @@ class Obs(UnitCriterion):
     """Squared error of the outputs when a unit goes and all weights beside it are solved again.
 
     What cannot be made up for by weights, because something else than a linear layer or convolution reads
-    the unit (a product of queries and keys, a recurrent layer), counts in full: squared outputs of the
-    layers that make it, times what the network's outputs depend on them; and where no layer is known that
-    makes it, the unit's share of its tensors' squared norm.
+    the unit (a recurrent layer), counts in full: squared outputs of the layers that make it, times what the
+    network's outputs depend on them; and where no layer is known that makes it, the unit's share of its
+    tensors' squared norm. The width of queries and keys counts with what products of a smaller width lose.
     """
 
     record: ClassVar[Record] = Record(
@@ -191,7 +192,19 @@ class Obs(UnitCriterion):
             return removal(consumers, torch.zeros_like(made))
         if unmade:
             made = statistics.grams.norm_shares(axis)
+        pair = statistics.grams.pairs.get(axis.name)
+        if pair is not None and {pair.query.weight, pair.key.weight} <= readings.keys():
+            energy = energies(axis, pair, readings, statistics.grams.parameter(pair.query.bias))
+            made = made if energy is None else _ranked(made, energy)
         return removal(consumers, made)
+
+
+def _ranked(made: Tensor, energy: Tensor) -> Tensor:
+    """What all units cost together, counted for queries and for keys, shared out as their products lose it."""
+    whole = energy.sum()
+    worth = torch.empty_like(made)
+    worth[made.argsort(descending=True, stable=True)] = energy / whole if whole > 0 else energy
+    return worth * made.sum() / 2
 
 
 def _consumers(reading: Reading, member: Member) -> list[Consumer]:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from penjing import processes
+from penjing.network.pairs import Pair
 from penjing.network.projection import Projection
 from penjing.network.replay import Replay
 from penjing.network.solve import tensor_named
 from penjing.recover.reconstruction.lockstep import Lockstep
-from penjing.recover.reconstruction.pairs import Pair
 from penjing.recover.reconstruction.scores import Heads, Seen, best, error
 
 RIDGES = (1e-5, 1e-3, 1e-2, 1e-1)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from torch import Tensor, fx, nn
 
+from penjing.network.pairs import Pair, pairs
 from penjing.network.projection import Projection, computed, enough_rows, projections, readers
 from penjing.network.replay import Replay
 from penjing.network.scaling import Scaling, scalings
@@ -16,7 +17,6 @@ from penjing.recover.reconstruction.affine import Affine
 from penjing.recover.reconstruction.attention import Attention
 from penjing.recover.reconstruction.layer import Layer
 from penjing.recover.reconstruction.lockstep import Column, Lockstep, again, alike, columns
-from penjing.recover.reconstruction.pairs import Pair, pairs
 from penjing.recover.step import Watch
 
 _LEAST_ROWS = 98304

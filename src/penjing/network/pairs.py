@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from penjing.network import Network
 from penjing.network.arguments import bind, operator_name
+from penjing.network.network import Network
 from penjing.network.projection import Projection
 
 _PASSES = frozenset(
