@@ -4,8 +4,9 @@
                                                [--cut NAME ...] [--recovery NAME ...] [--fresh] [--summary]
 
 Heads, widths of heads and of feed-forward layers go, and whole ones where depth may; latency is that of the
-exported file for one text of 128 tokens. What counts, on texts that nothing was calibrated on: the cosine between the cut network's embeddings
-and the original's, and how well the first paragraph of a docstring finds the rest of it among 1,500.
+exported file for one text of 128 tokens. What counts, on texts that nothing was calibrated on: the cosine
+between the cut network's embeddings and the original's, and how well the first paragraph of a docstring finds
+the rest of it among 1,500.
 
 Every figure is stored as soon as it is there: a run that was stopped goes on where it was.
 """

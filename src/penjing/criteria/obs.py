@@ -200,7 +200,7 @@ class Obs(UnitCriterion):
 
 
 def _ranked(made: Tensor, energy: Tensor) -> Tensor:
-    """What all units cost together (it is counted twice), shared out as products of smaller widths lose it."""
+    """What all units cost together, which is counted twice, shared out as smaller widths lose it."""
     whole = energy.sum()
     worth = torch.empty_like(made)
     worth[made.argsort(descending=True, stable=True)] = energy / whole if whole > 0 else energy

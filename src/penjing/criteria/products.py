@@ -50,8 +50,8 @@ def energies(axis: Axis, pair: Pair, readings: Mapping[str, Reading], bias: Tens
         sides.append(torch.linalg.qr(root.mT @ weight[rows].mT)[1])
     if len(sides[0]) != len(sides[1]):
         return None
-    values: Tensor = torch.linalg.svdvals(sides[0] @ sides[1].mT)
-    return values.square().sum(0)
+    found: Tensor = torch.linalg.svdvals(sides[0] @ sides[1].mT).square().sum(0)
+    return found
 
 
 def _by_head(axis: Axis, weight: str, out: int) -> Tensor | None:
