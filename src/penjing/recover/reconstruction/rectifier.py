@@ -84,24 +84,29 @@ def rectified(
         return found
     used = [half for half in halves if half.rows]
     base = used[0] if len(used) == 1 else used[0].merged(used[1])
+    bounds = [_bounds(rows) for rows in seen]
     for _ in range(rounds):
         new = base.renewed()
-        for rows in seen:
-            new.again(rows.features, _aims(rows, found))
+        for rows, (least, most) in zip(seen, bounds, strict=True):
+            kind = rows.lacking.dtype
+            added = rows.features @ found.change.to(kind).mT
+            added += found.offset.to(kind)[:, None]
+            new.again(rows.features, torch.clamp(added, least, most, out=added))
         if shared:
-            new.share("r", "rx", "rr")
+            new.share("r", "rx")
         found = fit_with(new, found.ridge, found.gain, offset=offset)
     return found
 
 
-def _aims(rows: Rows, found: Fit) -> Tensor:
-    """What is to be added to the present output, given what `found` would add."""
+def _bounds(rows: Rows) -> tuple[Tensor, Tensor]:
+    """Between what, added to the present output, nothing is counted: the aim is the nearest such value."""
     assert rows.range is not None
-    kind = rows.lacking.dtype
-    added = rows.features @ found.change.to(kind).mT + found.offset.to(kind)[:, None]
-    scale, before = rows.range.scale, rows.range.before
-    now, aim = before + scale * added, before + scale * rows.lacking
-    top = rows.range.ceiling
-    nearest = torch.where(aim <= 0, now.clamp_max(0), torch.where(aim >= top, now.clamp_min(top), aim))
+    scale, before, top = rows.range.scale, rows.range.before, rows.range.ceiling
+    aim = before + scale * rows.lacking
+    below, above = aim <= 0, aim >= top
+    least = torch.where(below, -torch.inf, torch.where(above, top, aim))
+    most = torch.where(below, 0.0, torch.where(above, torch.inf, aim))
     weak = scale.abs() <= _LEAST * scale.abs().mean()
-    return torch.where(weak, rows.lacking, (nearest - before) / torch.where(weak, 1.0, scale))
+    size = torch.where(weak, 1.0, scale)
+    ends = [torch.where(weak, rows.lacking, (end - before) / size) for end in (least, most)]
+    return torch.minimum(*ends), torch.maximum(*ends)

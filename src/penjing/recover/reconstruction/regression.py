@@ -64,19 +64,18 @@ class Moments:
         self.rows += features.shape[1]
 
     def renewed(self) -> Moments:
-        """The same features with residuals yet to come, through `again`."""
+        """The same features with residuals yet to come, through `again`: enough for `fit_with`."""
         new = Moments()
         new.rows, new.shift_x, new.shift_r = self.rows, self.shift_x, self.shift_r
-        zeros = {name: torch.zeros_like(self._sums[name]) for name in ("r", "rx", "rr")}
+        zeros = {name: torch.zeros_like(self._sums[name]) for name in ("r", "rx")}
         new._sums = {**self._sums, **zeros}
         return new
 
     def again(self, features: Tensor, residuals: Tensor) -> None:
-        """Adds other residuals of rows whose features are counted already."""
+        """Adds other residuals of rows whose features are counted already; their squares are not."""
         r = wide(residuals) - self.shift_r
         self._sums["r"] += r.sum(1, dtype=torch.float64)
         self._sums["rx"] += (r.mT @ (wide(features) - self.shift_x)).double()
-        self._sums["rr"] += r.square().sum(1, dtype=torch.float64)
 
     def merged(self, other: Moments) -> Moments:
         """Of the rows of both, which have the same shifts."""
