@@ -13,6 +13,7 @@ Every figure is stored as soon as it is there: a run that was stopped goes on wh
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from argparse import Namespace
 from functools import cache as once
@@ -32,6 +33,9 @@ BUDGETS = (0.9, 0.8, 0.7)
 BATCH = 29
 """Divides the number of pictures: batch norms weigh every batch alike."""
 
+COPIES = 3
+"""How often each picture calibrates: as it is, and as parts of it, mirrored or not."""
+
 EXAMPLE = torch.zeros(1, 3, 224, 224)
 CRITERIA = ("obs", "taylor", "magnitude")
 """Of penjing; gradients are those of the loss against the original's own classes."""
@@ -39,7 +43,7 @@ CRITERIA = ("obs", "taylor", "magnitude")
 RECOVERIES: dict[str, Recovery] = {
     "as cut": Recovery(),
     "batch norm": Recovery([pj.BatchNorm()]),
-    "closed form": Recovery([pj.Reconstruct()]),
+    "closed form": Recovery([pj.Reconstruct(memory_bytes=12 * 2**30)]),
     "blockwise": Recovery([pj.Blockwise(precision=PRECISION)], after="closed form"),
 }
 PEER = ("magnitude", "magnitude, global")
@@ -63,10 +67,26 @@ def known() -> Tensor:
 
 @once
 def calibration() -> list[tuple[Tensor, Tensor]]:
-    """Pictures, and what the original takes them for."""
-    inputs = halves()[0].inputs().split(BATCH)
+    """Pictures and parts of them, and what the original takes them for; those of one picture lie together."""
+    generator = torch.Generator().manual_seed(0)
+    whole = halves()[0].inputs().split(BATCH)
+    inputs = [
+        part for batch in whole for part in (batch, *(parts(batch, generator) for _ in range(COPIES - 1)))
+    ]
     with torch.no_grad():
         return [(part, original()(part).argmax(1)) for part in inputs]
+
+
+def parts(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A square of half of each picture or more, at full size again, every other one mirrored."""
+    found = []
+    for image in images:
+        side = int(image.shape[-1] * math.sqrt(0.5 + 0.5 * float(torch.rand((), generator=generator))))
+        top, left = torch.randint(image.shape[-1] - side + 1, (2,), generator=generator).tolist()
+        part = image[None, :, top : top + side, left : left + side]
+        part = functional.interpolate(part, size=image.shape[1:], mode="bilinear", antialias=True)[0]
+        found.append(part.flip(2) if torch.rand((), generator=generator) < 0.5 else part)
+    return torch.stack(found)
 
 
 def loss(outputs: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -16,10 +16,9 @@ from penjing import processes
 from penjing.errors import PenjingError
 from penjing.network import Axis, Member, Network
 from penjing.network.batch import kept_modes
-from penjing.network.call import Call
 from penjing.network.pairs import pairs
 from penjing.network.projection import Projection, enough_rows, projections, readers
-from penjing.network.replay import Replay, Shaped, by_shape
+from penjing.network.replay import Replay, Shaped, by_shape, half_of
 from penjing.network.solve import tensor_named
 
 _ALIKE = 1e-10
@@ -36,7 +35,7 @@ class Reading:
     Attributes:
         projection: the operator.
         matrix: the parameter, [groups, outputs, features].
-        seen: positions seen, in samples of even and of odd number.
+        seen: positions seen, in the earlier and in the later half of the samples.
         samples: inputs seen.
         shift: mean features of the first batch, from which they are counted: no digits are lost to a large
             mean; [groups, 1, features].
@@ -71,7 +70,7 @@ class Reading:
 
     @property
     def halves(self) -> list[Tensor]:
-        """The same of samples of even and of odd number; of one of them where there are no others."""
+        """The same of the earlier and the later half of the samples; of one where there is no other."""
         found = []
         for rows, x, xx in zip(self.seen, self.x, self.xx, strict=True):
             if rows:
@@ -213,10 +212,10 @@ class Grams:
             self._net.model.eval()
             for kind, named in zip(self._shaped, self._named, strict=True):
                 asked = {node: own for node, own in named.items() if own.weight in names}
-                for call in kind.calls:
+                for place in range(len(kind.calls)):
                     own = number % processes.world() == processes.rank()
                     if own or any(one.weight not in found for one in asked.values()):
-                        one = _Pass(kind, call, asked, found, batches, self._rows, self._seed, number)
+                        one = _Pass(kind, place, asked, found, batches, self._rows, f"{self._seed}-{number}")
                         one.run(counted=own)
                     number += 1
         for name in sorted(found):
@@ -247,22 +246,21 @@ class _Pass:
     def __init__(
         self,
         kind: Shaped,
-        call: Call,
+        place: int,
         asked: dict[fx.Node, Projection],
         found: dict[str, Reading],
         batches: int,
         rows: int | None,
-        seed: int,
-        number: int,
+        seed: str,
     ) -> None:
-        self._kind, self._call, self._asked, self._found = kind, call, asked, found
-        self._batches, self._rows, self._number = batches, rows, number
-        self._seed = f"{seed}-{number}"
+        self._kind, self._place, self._asked, self._found = kind, place, asked, found
+        self._batches, self._rows = batches, rows
+        self._seed = seed
 
     def run(self, *, counted: bool = True) -> None:
         """Where it is not counted, only the shifts are taken, which all processes need to have in common."""
         net = self._kind.net
-        replay = Replay(net, self._call)
+        replay = Replay(net, self._kind.calls[self._place])
         probes: dict[fx.Node, Tensor] = {}
         outputs: list[Any] = []
         with torch.enable_grad():
@@ -302,10 +300,11 @@ class _Pass:
         if not counted:
             return
         features = features - reading.shift
-        parity = (own.samples_of(chosen, y) + self._number) % 2
-        reading.samples += y.shape[0] if y.ndim else 1
+        size = y.shape[0] if y.ndim else 1
+        which = half_of(self._place, len(self._kind.calls), own.samples_of(chosen, y), size)
+        reading.samples += size
         for half in range(2):
-            part = features[:, parity == half]
+            part = features[:, which == half]
             reading.seen[half] += part.shape[1]
             reading.x[half] += part.sum(1, dtype=torch.float64)
             reading.xx[half] += part.mT @ part

@@ -244,6 +244,22 @@ def _check_numbers(call: Call, number: int) -> None:
             )
 
 
+def half_of(place: int, batches: int, samples: Tensor, size: int) -> Tensor:
+    """Which half of the data each sample is in: 0, the earlier, or 1, the later; neighbours stay together.
+
+    Frames of one film, crops of one picture are no samples that were not seen.
+
+    Args:
+        place: of the batch, from 0.
+        batches: how many there are; a single one is halved itself.
+        samples: numbers of samples in the batch.
+        size: how many samples it has.
+    """
+    if batches > 1:
+        return torch.full_like(samples, int(2 * place >= batches))
+    return (2 * samples >= size).to(samples.dtype)
+
+
 def peak_bytes(net: Network) -> int:
     """The most that the values of one `Replay` take at once, parameters aside."""
     left = {node: len(node.users) for node in net.trace.graph.nodes}

@@ -45,7 +45,7 @@ class Affine:
         return found
 
     def _moments(self) -> list[Moments]:
-        """Of the output, and of what it lacks, channel by channel, for samples of even and odd number."""
+        """Of the output, and of what it lacks, channel by channel, for both halves of the samples."""
         halves = [Moments(), Moments()]
         begun = False
         for step, own in self._parts:
@@ -60,10 +60,11 @@ class Affine:
                     begun = True
                 if number is None:
                     continue
-                for parity, half in enumerate(halves):
-                    start = (parity + number) % 2
-                    if start < x.shape[1]:
-                        half.add(_column(x[:, start::2]), _column(r[:, start::2]))
+                side = step.half(number, torch.arange(x.shape[1]), x.shape[1])
+                for which, half in enumerate(halves):
+                    here = side == which
+                    if bool(here.any()):
+                        half.add(_column(x[:, here]), _column(r[:, here]))
         self._share(halves)
         return halves
 

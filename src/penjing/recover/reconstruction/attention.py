@@ -93,15 +93,15 @@ class Attention:
         return pair.query, pair.key
 
     def _moments(self, rows: int, seed: int) -> list[Seen]:
-        """Of samples of even and of odd number, those that there are."""
+        """Of both halves of the samples, if there are both."""
         sums: dict[tuple[int, int], list[Tensor]] = {}
         sizes = [0, 0]
         for side in range(2):
-            for number, parity, cut, whole in self._inputs(side, rows, seed):
+            for number, place, cut, whole in self._inputs(side, rows, seed):
                 sizes[side] = cut.shape[1]
                 both = torch.cat([cut, whole], 1)
                 for half in range(2):
-                    part = both[parity == half]
+                    part = both[place == half]
                     count = torch.tensor([float(len(part))], dtype=torch.float64)
                     seen = [count, part.sum(0), part.mT @ part]
                     if number is None:
@@ -124,7 +124,7 @@ class Attention:
         return found
 
     def _inputs(self, side: int, rows: int, seed: int) -> Iterator[tuple[int | None, Tensor, Tensor, Tensor]]:
-        """Number and parity, and what a projection reads in the cut network and in the original, float64."""
+        """Number and halves, and what a projection reads in the cut network and in the original, float64."""
         batches = sum(step.batches for step in self._steps)
         for step, pair in zip(self._steps, self._own, strict=True):
             own = self._sides(pair)[side]
@@ -135,8 +135,7 @@ class Attention:
                 parts = [own.features(value, chosen)[0].double() for value in (x, y)]
                 if self._constants[side]:
                     parts = [torch.cat([part, part.new_ones(len(part), 1)], 1) for part in parts]
-                parity = (own.samples_of(chosen, x) + (number or 0)) % 2
-                yield number, parity, parts[0], parts[1]
+                yield number, step.half(number, own.samples_of(chosen, x), x.shape[0]), parts[0], parts[1]
 
     def _write(self, heads: Heads) -> None:
         centred = self._own[0].centred

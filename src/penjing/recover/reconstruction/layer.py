@@ -113,7 +113,7 @@ class Layer:
                 yield Rows(
                     wide(own.features(cut.read(own.input), chosen)),
                     wide(own.targets(lack, chosen)),
-                    (own.samples_of(chosen, output) + (number or 0)) % 2,
+                    step.half(number, own.samples_of(chosen, output), output.shape[0]),
                     _range(own, way, cut, chosen),
                     counts=number is not None,
                 )
@@ -129,7 +129,7 @@ class Layer:
 
 
 def _moments(given: Iterable[Rows], seen: list[Rows] | None, *, shared: bool) -> list[Moments]:
-    """Of samples of even and of odd number; rows are kept in `seen` where it is a list."""
+    """Of both halves of the samples; rows are kept in `seen` where it is a list."""
     halves = [Moments(), Moments()]
     begun = False
     for rows in given:
@@ -142,8 +142,8 @@ def _moments(given: Iterable[Rows], seen: list[Rows] | None, *, shared: bool) ->
             continue
         if seen is not None:
             seen.append(rows)
-        for parity, half in enumerate(halves):
-            here = rows.parity == parity
+        for which, half in enumerate(halves):
+            here = rows.half == which
             if bool(here.any()):
                 half.add(rows.features[:, here], rows.lacking[:, here])
     if shared:

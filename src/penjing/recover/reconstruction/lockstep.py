@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from penjing import processes
 from penjing.network import Call, Network
-from penjing.network.replay import Called, Replay, Shaped, tensor_of
+from penjing.network.replay import Called, Replay, Shaped, half_of, tensor_of
 from penjing.network.solve import tensor_named
 from penjing.plan import Plan
 from penjing.surgery.selection import Selection, take
@@ -60,11 +60,16 @@ class Lockstep:
         self._selection = Selection(shaped.net, plan.kept, plan.dropped)
         self._plan, self._model, self._gradients = plan, model, gradients
         self.batches, self.shared = len(shaped.calls), shared and processes.world() > 1
+        self._first = first
         every = list(enumerate(shaped.calls, first))
         mine = [one for place, one in enumerate(every) if place % processes.world() == processes.rank()]
         held = mine if self.shared else every
         self.numbers: list[int | None] = [number for number, _ in held] or [None] * bool(every)
         self.pairs = [self.pair(call) for _, call in held or every[:1]]
+
+    def half(self, number: int | None, samples: Tensor, size: int) -> Tensor:
+        """Which half of the batches, or of a single one, samples of a batch are in: `half_of`."""
+        return half_of(0 if number is None else number - self._first, self.batches, samples, size)
 
     def pair(self, call: Call) -> tuple[Replay, Replay]:
         """Runs of the original and of the cut network on inputs of this shape."""

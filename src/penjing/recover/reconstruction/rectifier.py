@@ -41,14 +41,14 @@ class Rows:
     Attributes:
         features: what it reads, [groups, rows, features].
         lacking: what its output lacks, [groups, rows, outputs].
-        parity: of the number of the sample that each row belongs to, [rows].
+        half: of the samples to which each row belongs, 0 or 1, [rows].
         range: of the rectifier behind it; None if there is none.
         counts: whether they are looked at here; else another process does.
     """
 
     features: Tensor
     lacking: Tensor
-    parity: Tensor
+    half: Tensor
     range: Range | None
     counts: bool = True
 
