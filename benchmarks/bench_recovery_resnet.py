@@ -116,12 +116,13 @@ CRITERIA: dict[str, Sequence[str] | None] = {"obs": None, "taylor": UNTRAINED}
 
 
 def recoveries(data: Data) -> dict[str, Recovery]:
-    """Those that train go on from the best there is without training."""
+    """Those that train go on from the best there is without training, one of them from the closed form."""
     return {
         "as cut": Recovery(),
         "batch norm": Recovery([pj.BatchNorm()]),
         "closed form": Recovery([pj.Reconstruct()]),
         "blockwise": Recovery([blockwise(data)], after="closed form"),
+        "closed form, 1 epoch": Recovery([tuned(1, data)], after="closed form"),
         "1 epoch": Recovery([tuned(1, data)], after="blockwise"),
         "1 epoch, distilled": Recovery([tuned(1, data, distilled=True)], after="blockwise", taught=True),
         "5 epochs": Recovery([tuned(5, data)], after="blockwise"),
