@@ -9,7 +9,7 @@ from torch import Tensor
 
 from penjing.criteria.grams import Reading
 from penjing.network import Axis
-from penjing.network.pairs import Pair
+from penjing.network.pairs import Pair, by_head
 
 
 def energies(axis: Axis, pair: Pair, readings: Mapping[str, Reading], bias: Tensor | None) -> Tensor | None:
@@ -33,7 +33,7 @@ def energies(axis: Axis, pair: Pair, readings: Mapping[str, Reading], bias: Tens
     sides = []
     for one, constant in ((pair.query, bias), (pair.key, None)):
         reading = readings[one.weight]
-        rows = _by_head(axis, one.weight, one.out)
+        rows = by_head(axis, one)
         if rows is None:
             return None
         weight = reading.matrix[0].double()
@@ -52,11 +52,3 @@ def energies(axis: Axis, pair: Pair, readings: Mapping[str, Reading], bias: Tens
         return None
     found: Tensor = torch.linalg.svdvals(sides[0] @ sides[1].mT).square().sum(0)
     return found
-
-
-def _by_head(axis: Axis, weight: str, out: int) -> Tensor | None:
-    """Rows of a weight, [heads, size]: the n-th index of each unit belongs to the n-th head."""
-    units = torch.tensor(next(m.units for m in axis.members if m.tensor == weight and m.dim == out))
-    found = [(units == unit).nonzero().flatten() for unit in range(axis.size)]
-    same = len({len(rows) for rows in found}) == 1 and bool((units >= 0).all())
-    return torch.stack(found, 1) if same else None

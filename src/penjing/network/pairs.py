@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import fx
+import torch
+from torch import Tensor, fx
 
 from penjing.network.arguments import bind, operator_name
+from penjing.network.axis import Axis
 from penjing.network.network import Network
 from penjing.network.projection import Projection
 
@@ -88,6 +90,17 @@ def pairs(net: Network, layers: Mapping[fx.Node, Projection]) -> dict[fx.Node, P
                 pair = Pair(query, key, axis.name, _is_softmaxed(node), tuple(way))
                 found[pair.later] = pair
     return found
+
+
+def by_head(axis: Axis, one: Projection) -> Tensor | None:
+    """Rows of a projection's weight, int64 [heads, size]: the n-th index of each unit is in the n-th head.
+
+    None where units do not stand for one index of each head.
+    """
+    units = torch.tensor(next(m.units for m in axis.members if (m.tensor, m.dim) == (one.weight, one.out)))
+    found = [(units == unit).nonzero().flatten() for unit in range(axis.size)]
+    same = len({len(rows) for rows in found}) == 1 and bool((units >= 0).all())
+    return torch.stack(found, 1) if same else None
 
 
 def _operands(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:

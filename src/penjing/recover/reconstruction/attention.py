@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from penjing import processes
-from penjing.network.pairs import Pair
+from penjing.network.pairs import Pair, by_head
 from penjing.network.projection import Projection
 from penjing.network.replay import Replay
 from penjing.network.solve import tensor_named
@@ -165,20 +165,13 @@ def _moment(sums: Sequence[Tensor], *, centred: bool) -> Tensor:
 
 
 def _rows(step: Lockstep, one: Projection, axis: str) -> tuple[Tensor, Tensor] | None:
-    """Rows of the original's weight and of the cut one's, [heads, width], for heads that are left.
-
-    The heads of a width are told by its units: the n-th index of each unit belongs to the n-th head.
-    """
-    member = next(m for m in step.net.axis(axis).members if m.tensor == one.weight and m.dim == one.out)
-    units = torch.tensor(member.units)
-    size = step.net.axis(axis).size
-    by_unit = [(units == unit).nonzero().flatten() for unit in range(size)]
-    if len({len(places) for places in by_unit}) != 1 or bool((units < 0).any()):
+    """Rows of the original's weight and of the cut one's, [heads, width], for heads that are left."""
+    original = by_head(step.net.axis(axis), one)
+    if original is None:
         return None
-    original = torch.stack(by_unit, 1)
     kept = step.kept_indices(one.weight).get(one.out)
-    left = torch.arange(len(units)) if kept is None else torch.tensor(kept)
-    place = torch.full((len(units),), -1)
+    left = torch.arange(original.numel()) if kept is None else torch.tensor(kept)
+    place = torch.full((original.numel(),), -1)
     place[left] = torch.arange(len(left))
     now = place[original]
     heads = (now >= 0).any(1)
