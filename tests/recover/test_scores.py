@@ -112,6 +112,11 @@ class Attending(nn.Module):
         elif self.way == "rotary":
             turned = (torch.cat([-part[..., 4:], part[..., :4]], -1) + 0.1 * part for part in (q, k))
             mixed = functional.scaled_dot_product_attention(*turned, v)
+        elif self.way == "curved":
+            mixed = functional.scaled_dot_product_attention(q * q, k, v)
+        elif self.way == "squared":
+            products = q @ k.transpose(2, 3)
+            mixed = (products * products).softmax(-1) @ v
         elif self.way == "relu":
             mixed = (q @ k.transpose(2, 3) / 8).relu() @ v
         else:
@@ -159,7 +164,15 @@ def test_queries_and_keys_of_different_inputs_are_solved_together(monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("way", "centred"), [("sdpa", True), ("softmax", True), ("relu", False), ("rotary", None)]
+    ("way", "centred"),
+    [
+        ("sdpa", True),
+        ("softmax", True),
+        ("relu", False),
+        ("squared", False),
+        ("rotary", None),
+        ("curved", None),
+    ],
 )
 def test_pairs_are_found_where_only_products_are_read(way: str, centred: bool | None) -> None:
     net = trace(Attending(way).eval(), torch.randn(2, 9, 16))

@@ -39,11 +39,15 @@ def held_out(halves: Sequence[Tensor], squares: Tensor) -> tuple[float, float]:
     """
     if squares.shape[-1] > MOST_FEATURES or not bool(squares.any()):
         return LEAST, 1.0
+    size = max(float(half.diagonal(dim1=-2, dim2=-1).mean()) for half in halves)
+    if not size > 0:
+        return LEAST, 1.0
+    halves = [(half / size).float() for half in halves]
     outside, inside = (torch.zeros(len(DAMPINGS), dtype=torch.float64) for _ in range(2))
     for seen, unseen in (halves, halves[::-1]):
-        values, vectors = torch.linalg.eigh(seen.float())
+        values, vectors = torch.linalg.eigh(seen)
         level = values.clamp_min(0).mean(-1, keepdim=True)
-        between = vectors.mT @ unseen.float() @ vectors
+        between = vectors.mT @ unseen @ vectors
         for place, damping in enumerate(DAMPINGS):
             damped = (values.clamp_min(0) + damping * level).clamp_min(torch.finfo(torch.float32).tiny)
             scaled = vectors / damped[..., None, :]

@@ -13,20 +13,8 @@ from penjing.network.axis import Axis
 from penjing.network.network import Network
 from penjing.network.projection import Projection
 
-_PASSES = frozenset(
-    f"aten.{name}"
-    for name in (
-        "view",
-        "reshape",
-        "_unsafe_view",
-        "unflatten",
-        "transpose",
-        "permute",
-        "contiguous",
-        "clone",
-        "t",
-    )
-)
+_VIEWS = ("view", "reshape", "_unsafe_view", "unflatten", "transpose", "permute", "contiguous", "clone", "t")
+_PASSES = frozenset(f"aten.{name}" for name in _VIEWS)
 _SCALES = frozenset({"aten.mul", "aten.div"})
 _ON_THE_WAY = frozenset(
     {"aten.add", "aten.masked_fill", "aten.where", "aten.to", "aten.dropout", "aten.float"}
@@ -118,10 +106,17 @@ def _back(node: fx.Node, layers: Mapping[fx.Node, Projection]) -> list[fx.Node]:
         here = way[0]
         sources = here.all_input_nodes
         name = operator_name(here.target) if here.op == "call_function" else ""
-        if len(sources) != 1 or name not in _PASSES | _SCALES or len(here.users) != 1:
+        passes = name in _PASSES or _is_constant_factor(here, name)
+        if len(sources) != 1 or not passes or len(here.users) != 1:
             return []
         way.insert(0, sources[0])
     return way if len(way[0].users) == 1 and layers[way[0]].window is None else []
+
+
+def _is_constant_factor(node: fx.Node, name: str) -> bool:
+    """Whether it multiplies or divides a tensor by a number."""
+    first, other = node.args[:2] if name in _SCALES else (None, None)
+    return isinstance(first, fx.Node) and isinstance(other, int | float)
 
 
 def _is_softmaxed(node: fx.Node) -> bool:
@@ -133,9 +128,9 @@ def _is_softmaxed(node: fx.Node) -> bool:
         name = operator_name(reader.target) if reader.op == "call_function" else ""
         if name in ("aten.softmax", "aten._softmax"):
             return bind(reader)["dim"] in (-1, node.meta["val"].ndim - 1)
-        if name not in _SCALES | _ON_THE_WAY or reader.meta["val"].shape != node.meta["val"].shape:
+        if name not in _ON_THE_WAY and not _is_constant_factor(reader, name):
             return False
-        if name in _SCALES and len(reader.all_input_nodes) > 1:
+        if reader.meta["val"].shape != node.meta["val"].shape:
             return False
         node = reader
     return False

@@ -47,7 +47,7 @@ class Attention:
             seed: of their choice.
         """
         halves = self._moments(rows, seed)
-        if len(halves) < 2:
+        if len(halves) < 2 or not all(_is_usable(part) for half in halves for part in (half.query, half.key)):
             return False
         original = self._heads(self._steps[0].net.model, self._original)
         now = self._heads(self._model, self._cut)
@@ -155,6 +155,12 @@ class Attention:
                 else:
                     constant = value[..., features]
                 bias[rows] = constant.to(bias.dtype)
+
+
+def _is_usable(moments: Tensor) -> bool:
+    """Whether anything that is read varies, and all of it is finite."""
+    level = moments.diagonal().mean()
+    return bool(moments.isfinite().all()) and bool(level > torch.finfo(torch.float32).tiny)
 
 
 def _moment(sums: Sequence[Tensor], *, centred: bool) -> Tensor:
