@@ -114,7 +114,9 @@ def _stored(name: str) -> Row:
 
 
 def _merged(one: Row, other: Row) -> Row:
-    """Both, level by level; where they differ, the second counts."""
+    """Both, level by level; where they differ, the second counts; of a cut that was made anew, it alone."""
+    if "recovered" in other and one.get("latency") != other.get("latency"):
+        return other
     both = {
         key: _merged(one[key], other[key])
         for key in one.keys() & other.keys()
