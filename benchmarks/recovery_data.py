@@ -233,12 +233,15 @@ def minilm() -> Embedder:
 
 
 def encoded(texts: Sequence[str], *, batch: int = 32, tokens: int = TOKENS) -> list[dict[str, Tensor]]:
-    """Batches in the order of the texts, padded to 32, 64, 96 or 128 tokens: few shapes are traced."""
+    """Batches in the order of the texts, padded to 32, 64, 96 or 128 tokens: few shapes are traced.
+
+    Single texts are padded to 128.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
     tokenizer.enable_truncation(tokens)
-    tokenizer.enable_padding(pad_to_multiple_of=32)
+    tokenizer.enable_padding(pad_to_multiple_of=32, length=tokens if batch == 1 else None)
     batches = []
     for start in range(0, len(texts), batch):
         lines = tokenizer.encode_batch(list(texts[start : start + batch]))
@@ -249,9 +252,14 @@ def encoded(texts: Sequence[str], *, batch: int = 32, tokens: int = TOKENS) -> l
 
 @torch.no_grad()
 def embedded(model: nn.Module, texts: Sequence[str]) -> Tensor:
-    """float32 [n, 384], in the order of the texts; those of like length go together."""
+    """float32 [n, 384], in the order of the texts; those of like length go together.
+
+    A rewritten graph takes one text of 128 tokens, on which it was traced.
+    """
+    batch = 32 if isinstance(model, Embedder) else 1
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    rows = torch.cat([model(**batch) for batch in encoded([texts[index] for index in order])])
+    batches = encoded([texts[index] for index in order], batch=batch)
+    rows = torch.cat([model(**tokens) for tokens in batches])
     return rows[torch.tensor(order).argsort()]
 
 
