@@ -151,6 +151,8 @@ def demo(
         task.model,
         task.example_inputs,
         budget=budget,
+        criterion="taylor",
+        normalise="rank",
         data=task.calibration_batches(),
         loss=task.loss,
         evaluate=task.evaluate,
