@@ -13,7 +13,9 @@ from tests.zoo.registry import ENTRIES
 NORMED_THROUGHOUT = frozenset({"resnet_groupnorm", "convnext_v2", "gmlp", "standardised"})
 """Models none of whose axes escapes a norm: zeroing says nothing about them."""
 
-SINGLE = frozenset({"unet_diffusion", "actor_critic", "hf_mixtral", "hf_mixtral_eager", "hf_qwen2_moe"})
+SINGLE = frozenset(
+    {"unet_diffusion", "actor_critic", "hf_gptj", "hf_mixtral", "hf_mixtral_eager", "hf_qwen2_moe"}
+)
 """Models whose own code casts to float32, or has operators for no wider type: compared in it, to 1e-5."""
 
 
