@@ -79,7 +79,7 @@ def test_loop_puts_frozen_parameters_and_their_flags_back() -> None:
     assert torch.equal(model.first.weight, classifier(1).first.weight)
     assert not torch.equal(model.last.weight, classifier(1).last.weight)
     assert [p.requires_grad for p in model.parameters()] == [False, False, True, True, True, True]
-    # In front of a batch norm a bias has a gradient of zero, but for rounding: it may have been changed, or not.
+    # In front of a batch norm a bias has a gradient of zero but for rounding: changed or not.
     assert "`first.weight`" in record.notes[0]
     assert "were frozen and had been changed: put back" in record.notes[0]
 
