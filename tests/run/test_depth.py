@@ -38,7 +38,8 @@ def test_branch_is_left_out_and_the_report_says_so(shallow: tuple[pj.Result, Pat
     assert report.dropped == ("branch",)
     assert {axis.name: axis.kept for axis in report.axes}["inner"] == 0
     assert report.changed
-    assert report.fallback is not None
+    assert report.fallback is None
+    assert type(result.model) is Small
     assert report.budget[0].met
     assert "dropped    branch" in str(report)
 

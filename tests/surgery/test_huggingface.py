@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from copy import deepcopy
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch.utils import _pytree as pytree
 import penjing.network
 import penjing.plan.plan
 import penjing.surgery
+from penjing.errors import PenjingError
 from tests.zoo.entry import Entry
 from tests.zoo.models.hf import HF_ENTRIES
 from tests.zoo.models.hf_build import Alone
@@ -143,6 +145,20 @@ def test_checkpoint_is_refused_rather_than_another_function_when_layers_differ(
     except (RuntimeError, ValueError):
         return
     _assert_same(entry, cut, loaded)
+
+
+@pytest.mark.parametrize("name", ["hf_bert", "hf_gpt2", "hf_llama"])
+def test_checkpoint_is_not_written_when_a_branch_is_gone(name: str, tmp_path: Path) -> None:
+    """`from_pretrained` would make it anew, of random numbers, with no more than a warning."""
+    entry = next(entry for entry in HF_ENTRIES if entry.name == name)
+    net = penjing.network.trace(entry.build(), entry.inputs())
+    plan = penjing.plan.plan.Plan(dropped=(net.branches[0].name,))
+    found = penjing.surgery.cut(net, plan)
+    assert found.fallback is None
+    for model in (found.model, penjing.surgery.redo(found.record, entry.build()), deepcopy(found.model)):
+        with pytest.raises(PenjingError, match="PJ210"):
+            _pretrained(model).save_pretrained(tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
 def _halve(net: penjing.network.Network, axes: Iterable[penjing.network.Axis]) -> nn.Module:

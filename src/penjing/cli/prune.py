@@ -151,8 +151,6 @@ def demo(
         task.model,
         task.example_inputs,
         budget=budget,
-        criterion="taylor",
-        normalise="rank",
         data=task.calibration_batches(),
         loss=task.loss,
         evaluate=task.evaluate,

@@ -83,26 +83,32 @@ def _own_module(net: Network, selection: Selection, reference: Reference) -> tup
     """The user's own module, cut."""
     if net.trace.specialised:
         raise _CannotFollowError(net.trace.specialised)
-    if selection.passed:
-        raise _CannotFollowError("whole branches are left out, which its code would still run")
     try:
         seen = watch(net)
     except Exception as error:  # the user's code may raise anything
         raise _does_not_run(error) from error
-    try:
-        return _edited(net, selection, reference, seen, settle_disputes=True)
-    except _CannotFollowError as refusal:
-        try:
-            return _edited(net, selection, reference, seen, settle_disputes=False)
-        except _CannotFollowError:
-            raise refusal from None
+    refused: _CannotFollowError | None = None
+    for lean in (True, False) if selection.passed else (True,):
+        for settle in (True, False):
+            try:
+                return _edited(net, selection, reference, seen, settle_disputes=settle, lean=lean)
+            except _CannotFollowError as refusal:
+                refused = refused or refusal
+    assert refused is not None
+    raise refused
 
 
 def _edited(
-    net: Network, selection: Selection, reference: Reference, seen: Watch, *, settle_disputes: bool
+    net: Network,
+    selection: Selection,
+    reference: Reference,
+    seen: Watch,
+    *,
+    settle_disputes: bool,
+    lean: bool,
 ) -> tuple[nn.Module, Proof, Edits]:
     try:
-        edits, failed = plan_edits(net, selection, seen, settle_disputes=settle_disputes)
+        edits, failed = plan_edits(net, selection, seen, settle_disputes=settle_disputes, lean=lean)
         model = cut_copy(net.model, edits)
         proof = reference.check(model)
     except Exception as error:  # the user's code may raise anything on sizes it does not expect

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.network.operator import module_of
 from penjing.network.solve import tensor_named
@@ -23,6 +24,7 @@ from penjing.surgery.enforce import find_corrections
 from penjing.surgery.mirrors import mirrored, told_by_input
 from penjing.surgery.selection import Selection, take
 from penjing.surgery.settings import SettingsChange, give_settings, rebuilds_from_config
+from penjing.surgery.stand_in import Form, install_stand_ins, stand_ins
 from penjing.surgery.tracked import Origin, origins
 from penjing.surgery.unequal import kept_apart
 from penjing.surgery.watch import Watch, is_settings
@@ -39,6 +41,7 @@ class Edits:
         corrections: module path -> calls that its code makes with sizes no attribute decides.
         settings: path of a module that is built from a config -> (path of a setting, new value).
         unsettled: path of such a module -> why no config can say what it is now.
+        stand_ins: path of a module that only a dropped branch called -> what is returned in its place.
     """
 
     tensors: dict[str, dict[int, list[int]]] = field(default_factory=dict)
@@ -47,10 +50,11 @@ class Edits:
     corrections: dict[str, list[Correction]] = field(default_factory=dict)
     settings: dict[str, SettingsChange] = field(default_factory=dict)
     unsettled: dict[str, str] = field(default_factory=dict)
+    stand_ins: dict[str, Form] = field(default_factory=dict)
 
 
 def plan_edits(
-    net: Network, selection: Selection, watch: Watch, *, settle_disputes: bool = True
+    net: Network, selection: Selection, watch: Watch, *, settle_disputes: bool = True, lean: bool = True
 ) -> tuple[Edits, list[Demand]]:
     """What must change in the user's module, and the demands of its code that no change can meet.
 
@@ -60,11 +64,12 @@ def plan_edits(
         watch: one run of the user's code.
         settle_disputes: whether an attribute of which different calls ask different values gets one of them
             (all other calls are corrected); else it keeps its old one.
+        lean: whether stand-ins of dropped modules give zeros of one element.
 
     Raises:
         Exception: whatever the user's code raises where not even correcting its calls is enough.
     """
-    edits = Edits()
+    edits = Edits(stand_ins=stand_ins(net, selection, lean=lean) if selection.passed else {})
     for name, dims in net.tensors.items():
         kept = selection.kept_of(dims)
         if kept:
@@ -113,6 +118,8 @@ def _rebuilt_from_config(model: nn.Module) -> list[str]:
 
 def _settled(net: Network, edits: Edits, seen: Mapping[Origin, int], path: str) -> Edits | str:
     """The edits with settings from which the model's class builds what it is now, or why there are none."""
+    if any(_inside(gone, path) is not None for gone in edits.stand_ins):
+        return "whole branches are left out, which a config cannot say"
     if any(_inside(corrected, path) is not None for corrected in edits.corrections):
         return "calls of its code are corrected, which a config cannot say"
     original, small = net.model.get_submodule(path), cut_copy(net.model, edits).get_submodule(path)
@@ -179,7 +186,25 @@ def apply_edits(model: nn.Module, edits: Edits) -> nn.Module:
     for module in model.modules():
         for name, size in mirrored(module).items():
             setattr(module, name, size)
+    install_stand_ins(model, edits.stand_ins)
+    for path in edits.unsettled:
+        if any(_inside(gone, path) is not None for gone in edits.stand_ins):
+            vars(model.get_submodule(path))["save_pretrained"] = _not_pretrained
     return install(model, edits.corrections)
+
+
+def _not_pretrained(*_: Any, **__: Any) -> None:
+    """Stands for `save_pretrained`: `from_pretrained` would fill what is missing with random numbers.
+
+    Raises:
+        PenjingError: PJ210, always.
+    """
+    raise PenjingError(
+        "PJ210",
+        "`save_pretrained` cannot write a model without some of its branches",
+        because="its config cannot say so, and `from_pretrained` would make them anew, untrained",
+        tries=["result.save(DIRECTORY), and pj.load", "depth=False"],
+    )
 
 
 def cut_copy(model: nn.Module, edits: Edits) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from torch import nn
@@ -77,6 +78,11 @@ def _check_fits(edits: Edits, model: nn.Module) -> None:
             model.get_submodule(path)
         except AttributeError as error:
             raise _misfit(model, f"it has no module `{path}`") from error
+    for path in edits.stand_ins:
+        try:
+            attrgetter(path)(model)
+        except AttributeError as error:
+            raise _misfit(model, f"it has no `{path}`") from error
     for name, shape in edits.shapes.items():
         try:
             found = list(tensor_named(model, name).shape)
@@ -127,6 +133,7 @@ def _edits(record: Mapping[str, Any]) -> Edits:
         {path: [_correction(one) for one in found] for path, found in record["corrections"].items()},
         {at: [(tuple(path), value) for path, value in changed] for at, changed in record["settings"].items()},
         record["unsettled"],
+        record.get("stand_ins", {}),
     )
 
 
