@@ -1,6 +1,6 @@
 """What is to be done, as data: budgets, allocators, plans."""
 
-from penjing.plan.allocate import Allocation, Allocator, allocate, uniform
+from penjing.plan.allocate import Allocation, Allocator, Judged, allocate, uniform
 from penjing.plan.budget import QUANTITIES, Amount, Bound, Budget
 from penjing.plan.choices import FLOOR, Steps, Wishes, check_wishes
 from penjing.plan.costs import Affine, Cost, Plain, Summed, Term, macs, operators, parameters
@@ -24,6 +24,7 @@ __all__ = [
     "Budget",
     "Cost",
     "Floor",
+    "Judged",
     "Peak",
     "Plain",
     "Plan",

@@ -14,6 +14,7 @@ from penjing.plan.choices import FLOOR, MOST_LEVELS, Choice, Steps, Wishes, choi
 from penjing.plan.costs import Cost
 from penjing.plan.depth import inside
 from penjing.plan.frontier import Frontier
+from penjing.plan.optimum import gap_of, optimum
 from penjing.plan.plan import Plan
 from penjing.plan.point import Point, Problem
 from penjing.plan.quantity import enough, written
@@ -46,6 +47,25 @@ class Allocation:
     worth: float
     costs: dict[str, float]
     limits: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A plan beside the best that there can be.
+
+    Attributes:
+        allocation: of `Allocator.allocate`.
+        worth: the share of all worth that the best plan found by the solver holds; None where it found none.
+        bound: no plan within the limits holds a larger share, of the widths that were to choose from.
+        gap: the share of `bound` that the allocation lacks, at most.
+        proven: whether the solver came to its end.
+    """
+
+    allocation: Allocation
+    worth: float | None
+    bound: float
+    gap: float
+    proven: bool
 
 
 class Allocator:
@@ -117,6 +137,30 @@ class Allocator:
             PenjingError: PJ503, no choice is within the limits; PJ507, a limit on what no cost function
                 tells.
         """
+        owner, problem, at = self._best(limits)
+        return owner._allocation(problem, at, limits)
+
+    def judged(self, limits: Mapping[str, float], *, seconds: float = 60.0) -> Judged:
+        """The same, and how far from the best it can be, by a mixed-integer program.
+
+        Args:
+            limits: as for `allocate`.
+            seconds: for the solver.
+
+        Raises:
+            PenjingError: as `allocate`; PJ516, the program cannot be put up for these costs, or is too large.
+        """
+        owner, problem, at = self._best(limits)
+        allocation = owner._allocation(problem, at, limits)
+        bounded = Problem(problem.choices, {quantity: owner._costs[quantity] for quantity in limits})
+        found = optimum(bounded, limits, seconds=seconds)
+        whole, worth = owner._total or 1.0, problem.worth(at)
+        best = None if found.at is None else found.worth / whole
+        bound = max(found.bound, worth)
+        return Judged(allocation, best, bound / whole, gap_of(worth, bound), found.proven)
+
+    def _best(self, limits: Mapping[str, float]) -> tuple[Allocator, Problem, Sequence[int]]:
+        """The most valuable choice found, of this allocator or of one with a lower floor."""
         problem = self._problem
         for quantity in limits:
             if quantity not in problem.costs:
@@ -127,7 +171,7 @@ class Allocator:
                 )
         full = problem.totals(self._full)
         if all(full[quantity] <= limit for quantity, limit in limits.items()):
-            return self._allocation(problem, self._full, limits)
+            return self, problem, self._full
         frontiers = [self._frontier(limits, depth=False)]
         frontiers += [self._frontier(limits, depth=True)] if self._wishes.depth else []
         found = [(frontier, best) for frontier in frontiers if (best := frontier.best(limits)) is not None]
@@ -135,9 +179,9 @@ class Allocator:
             lower = self._with_half_the_floor()
             if lower is None:
                 raise self._impossible(frontiers[-1], limits)
-            return lower.allocate(limits)
+            return lower._best(limits)
         frontier, best = max(found, key=lambda one: one[1].worth)  # of equals the first: with every branch
-        return self._allocation(frontier.problem, best.at, limits)
+        return self, frontier.problem, best.at
 
     def _with_half_the_floor(self) -> Allocator | None:
         """The same with fewer units to keep of every axis; None where nothing comes of it."""

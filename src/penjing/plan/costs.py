@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,25 @@ Levels = tuple[int, ...]
 
 Line = NDArray[np.float64]
 """A cost at each level of one choice."""
+
+LARGEST: Final = 100_000
+"""Entries of a table beyond which a cost is not put into tables."""
+
+Asked = Sequence[tuple[Axes, Levels]]
+"""Choices, by the axes that they are for and the numbers of units to choose from."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A cost as a sum of parts, each of which a few choices decide.
+
+    Attributes:
+        constant: what no choice changes.
+        parts: places of the choices -> cost, one dimension for each of them.
+    """
+
+    constant: float
+    parts: Mapping[tuple[int, ...], NDArray[np.float64]]
 
 
 class Cost(ABC):
@@ -48,6 +68,13 @@ class Cost(ABC):
         """What is to be added to the line of `axes` when all of `moved` go from `counts` to `width`.
 
         Up to a constant, too. None, as here, where that is no easier to say than the whole line.
+        """
+        return None
+
+    def tables(self, choices: Asked) -> list[Tables] | None:
+        """The cost as the largest of some sums of tables.
+
+        None, as here, where it is nothing of the kind, or has tables of more than `LARGEST` entries.
         """
         return None
 
@@ -112,6 +139,25 @@ class Summed(Cost):
     def neighbours(self, axis: str) -> frozenset[str]:
         """Axes that share a term with it."""
         return frozenset(name for number in self._of.get(axis, ()) for name in self._groups[number][0])
+
+    def tables(self, choices: Asked) -> list[Tables] | None:
+        """One sum, with a table for the terms that depend on the same choices."""
+        owner = {name: place for place, (axes, _) in enumerate(choices) for name in axes}
+        whole, parts = self._constant, dict[tuple[int, ...], NDArray[np.float64]]()
+        for number, (names, _) in enumerate(self._groups):
+            places = tuple(sorted({owner[name] for name in names if name in owner}))
+            shape = [len(choices[place][1]) for place in places]
+            if math.prod(shape) > LARGEST:
+                return None
+            found = np.empty(shape)
+            for at in np.ndindex(found.shape):
+                levels = {place: choices[place][1][level] for place, level in zip(places, at, strict=True)}
+                found[at] = self._at(number, {name: levels[owner[name]] for name in names if name in owner})
+            if not places:
+                whole += float(found)
+            else:
+                parts[places] = parts.get(places, 0.0) + found
+        return [Tables(whole, parts)]
 
     def _touching(self, one: Axes, other: Axes) -> list[int]:
         """The groups of terms that depend on some axis of each."""
@@ -184,6 +230,19 @@ class Affine(Cost):
     def neighbours(self, axis: str) -> frozenset[str]:
         """Those of the other cost."""
         return self._inner.neighbours(axis)
+
+    def tables(self, choices: Asked) -> list[Tables] | None:
+        """Those of the other cost, times the slope, plus the offset; a negative slope has none."""
+        found = self._inner.tables(choices)
+        if found is None or self._slope < 0:
+            return None
+        return [
+            Tables(
+                self._offset + self._slope * one.constant,
+                {places: self._slope * table for places, table in one.parts.items()},
+            )
+            for one in found
+        ]
 
 
 @final

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penjing.plan.costs import Axes, Cost, Counts, Levels, Line, Term
+from penjing.plan.costs import Asked, Axes, Cost, Counts, Levels, Line, Summed, Tables, Term
 
 
 @final
@@ -45,6 +45,22 @@ class Peak(Cost):
         found: Line = sums.max(axis=0, initial=0.0)
         return found
 
+    def tables(self, choices: Asked) -> list[Tables] | None:
+        """A sum for every step."""
+        alone: list[Tables] = []
+        for term in self._terms:
+            found = Summed([term]).tables(choices)
+            if found is None:
+                return None
+            alone += found
+        return [
+            Tables(
+                sum(one.constant for one, here in zip(alone, row, strict=True) if here),
+                _added([one.parts for one, here in zip(alone, row, strict=True) if here]),
+            )
+            for row in self._counted > 0
+        ]
+
     def neighbours(self, axis: str) -> frozenset[str]:
         """Every axis."""
         return self._axes
@@ -63,6 +79,16 @@ class Peak(Cost):
             here = {**fixed, **dict.fromkeys(moving, np.asarray(levels, dtype=np.int64))}
             line = self._lines[key] = np.zeros(len(levels)) + term.value(here)
         return line
+
+
+def _added(
+    parts: Sequence[Mapping[tuple[int, ...], NDArray[np.float64]]],
+) -> dict[tuple[int, ...], NDArray[np.float64]]:
+    found: dict[tuple[int, ...], NDArray[np.float64]] = {}
+    for one in parts:
+        for places, table in one.items():
+            found[places] = found.get(places, 0.0) + table
+    return found
 
 
 def _undominated(counted: NDArray[np.bool_]) -> NDArray[np.bool_]:
