@@ -106,9 +106,8 @@ def prune(
         only: name patterns of the axes to cut; None for all.
         exact: by axis name, how much of it to keep: a share (float) or a number of units (int).
         depth: whether residual branches may be left out as a whole where that pays more than narrower axes
-            do. Where one is, the result is the rewritten graph, for inputs of the shapes of the example
-            inputs: your own code would still run the branch. `obs` counts what a branch gives; with criteria
-            that only rank the units of one axis, mind the result.
+            do; stand-ins take the place of modules that only the branch called. `obs` counts what a branch
+            gives; with criteria that only rank the units of one axis, mind the result.
         schedule: `pj.Iterative(rounds=4)` to cut a little and recover a little, in rounds; None for a single
             cut, or for the usual rounds where the budget is a floor alone.
         seed: of everything random.

@@ -15,11 +15,14 @@ def device_named(given: Device | str, threads: int) -> Device:
     """The device of that name; one that is no name is handed back.
 
     Raises:
-        PenjingError: PJ401, there is none; PJ406, it cannot have so many threads.
+        PenjingError: PJ401, there is none; PJ406, it cannot have so many threads; PJ409, its runtime is not
+            installed; PJ410, a sheet is none.
     """
     if isinstance(given, Device):
         return given
-    return devices.get(given, threads=threads) if given == "cpu" else devices.get(given)
+    made = devices.DEVICES.get(given)
+    timed = isinstance(made, type) and issubclass(made, devices.Timed)
+    return devices.get(given, threads=threads) if timed else devices.get(given)
 
 
 def criterion_named(

@@ -10,7 +10,7 @@ from penjing.devices import describe
 
 
 def devices(json: Json = False) -> None:
-    """List the devices, what they say of a network, and how they come to know."""
+    """List the devices, what they say of a network, how they come to know, and which can be used here."""
     rows = describe()
     if json:
         print_record(rows)
@@ -19,9 +19,9 @@ def devices(json: Json = False) -> None:
         [
             row["name"],
             row["quantity"],
-            row["provenance"],
+            row["provenance"] + (f" ±{row['error']:.0%}" if row["error"] else ""),
             row["summary"],
-            f"{row['runtime']} {row['hardware']}".strip(),
+            f"{row['runtime']} {row['hardware']}".strip() if row["usable"] else f"not here: {row['install']}",
         ]
         for row in rows
     ]

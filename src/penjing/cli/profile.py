@@ -28,7 +28,12 @@ def profile(model: Model, device: Device = "cpu", threads: Threads = 1, json: Js
 
 def _headline(record: dict[str, Any]) -> str:
     lines = [f"{record['model']} on {record['device']['name']} ({record['device']['runtime']})"]
-    if record["latency_ms"] is not None:
+    if record.get("error") is not None:
+        latency = written("latency", record["latency_ms"])
+        lines.append(f"latency {latency}: estimated, ±{record['error']:.0%}")
+        if record["energy_mj"] is not None:
+            lines.append(f"energy {written('energy', record['energy_mj'])}: likewise")
+    elif record["latency_ms"] is not None:
         error, runs = record["model_error"], f"median of {record['runs']} runs by {record['basis']} clock"
         known = f"median {error['median']:.1%}, worst {error['worst']:.1%}"
         lines += [

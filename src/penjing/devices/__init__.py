@@ -9,10 +9,14 @@ from penjing.devices.ideal import Macs, Params
 from penjing.devices.measurement import Figure, Measurement
 from penjing.devices.memory import MemoryModel, measure_memory
 from penjing.devices.nodes import NodeTime
+from penjing.devices.openvino import OpenVino
 from penjing.devices.program import to_program
+from penjing.devices.roofline import Estimate, Roofline
+from penjing.devices.sheet import Sheet, read_sheet
 from penjing.devices.size import artifact_size
 from penjing.devices.stairs import Stairs
 from penjing.devices.table import DEVICES, describe, get
+from penjing.devices.timed import Timed
 
 __all__ = [
     "DEVICES",
@@ -22,19 +26,25 @@ __all__ = [
     "CostModel",
     "Cpu",
     "Device",
+    "Estimate",
     "Figure",
     "Macs",
     "Measurement",
     "MemoryModel",
     "NodeTime",
+    "OpenVino",
     "OperatorCost",
     "Params",
+    "Roofline",
+    "Sheet",
     "Stairs",
+    "Timed",
     "artifact_size",
     "cache_directory",
     "describe",
     "get",
     "measure_memory",
+    "read_sheet",
     "to_onnx",
     "to_program",
 ]

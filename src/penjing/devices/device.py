@@ -23,6 +23,11 @@ class Device(ABC):
     provenance: ClassVar[Provenance]
     summary: ClassVar[str]
 
+    @property
+    def spec(self) -> str:
+        """What `get` finds it by: its name, or the path of its sheet."""
+        return self.name
+
     @abstractmethod
     def record(self) -> dict[str, Any]:
         """What a report says of the device: at least `name`, `runtime` and `threads`."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from penjing.devices.clock import Basis, Timing
 
 Provenance = Literal["measured", "compiler", "analytic"]
-Unit = Literal["ms", "bytes", "macs", "params"]
+Unit = Literal["ms", "mJ", "bytes", "macs", "params"]
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,18 @@ class Figure:
     """One quantity of one network.
 
     Attributes:
-        quantity: `latency`, `size`, `memory`, `macs` or `params`.
+        quantity: `latency`, `energy`, `size`, `memory`, `macs` or `params`.
         value: in `unit`.
         unit: of `value`.
         provenance: measured on a device, said by a compiler, or computed from shapes.
+        error: relative half-width of the band that the true value is thought to be in; 0 where it is exact.
     """
 
     quantity: str
     value: float
     unit: Unit
     provenance: Provenance
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,4 +86,4 @@ class Measurement:
     @property
     def figure(self) -> Figure:
         """The latency alone."""
-        return Figure("latency", self.latency_ms, "ms", self.provenance)
+        return Figure("latency", self.latency_ms, "ms", self.provenance, self.spread)

@@ -11,9 +11,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from penjing.devices.feeds import Feeds
+from penjing.devices.refusal import existing, refused
 from penjing.errors import PenjingError
 
 _FATAL_ONLY = 4
+_RUNTIME = "ONNX Runtime"
 
 
 class Session:
@@ -31,8 +33,8 @@ class Session:
             PenjingError: PJ404, there is no such file; PJ405, ONNX Runtime refuses it.
         """
         name = str(model) if isinstance(model, Path) else "the model"
-        if isinstance(model, Path) and not model.is_file():
-            raise PenjingError("PJ404", f"there is no artifact `{name}`", tries=["export the model first"])
+        if isinstance(model, Path):
+            existing(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -45,7 +47,7 @@ class Session:
                 model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # the runtime's exceptions share no public base
-            raise _refused(name, error) from error
+            raise refused(_RUNTIME, name, error) from error
         self.name = name
 
     def run(self, feeds: Feeds) -> list[npt.NDArray[Any]]:
@@ -57,7 +59,7 @@ class Session:
         try:
             return list(self._session.run(None, feeds))
         except Exception as error:  # likewise
-            raise _refused(self.name, error) from error
+            raise refused(_RUNTIME, self.name, error) from error
 
     def job(self, feeds: Feeds) -> Callable[[], object]:
         """One run as a function without arguments, checked by running it."""
@@ -91,12 +93,3 @@ _NUMPY: dict[str, type[np.generic]] = {
     "tensor(int32)": np.int32,
     "tensor(bool)": np.bool_,
 }
-
-
-def _refused(name: str, error: Exception) -> PenjingError:
-    return PenjingError(
-        "PJ405",
-        f"ONNX Runtime refuses `{name}`",
-        because=" ".join(str(error).split())[:400],
-        tries=["replace the operator that it names", "check the inputs against the model's own"],
-    )

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from penjing.devices.cpu import Cpu
 from penjing.devices.device import Device
 from penjing.devices.ideal import Macs, Params
+from penjing.devices.openvino import OpenVino
+from penjing.devices.roofline import SHEETS, Roofline
+from penjing.devices.sheet import read_sheet
+from penjing.devices.timed import Timed
 from penjing.errors import PenjingError
 
-DEVICES: Mapping[str, Callable[..., Device]] = MappingProxyType({"cpu": Cpu, "macs": Macs, "params": Params})
+
+def _sheet(name: str) -> Roofline:
+    return Roofline(read_sheet(SHEETS / f"{name}.toml"))
+
+
+DEVICES: Mapping[str, Callable[..., Device]] = MappingProxyType(
+    {
+        "cpu": Cpu,
+        "openvino": OpenVino,
+        "rtx3090": partial(_sheet, "rtx3090"),
+        "jetson-orin": partial(_sheet, "jetson-orin"),
+        "phone-cpu": partial(_sheet, "phone-cpu"),
+        "cortex-m7": partial(_sheet, "cortex-m7"),
+        "npu": partial(_sheet, "npu"),
+        "macs": Macs,
+        "params": Params,
+    }
+)
 """Every device by its name; called, it makes one."""
 
 
@@ -20,21 +43,23 @@ def get(name: str, **options: Any) -> Device:
     """The device called `name`.
 
     Args:
-        name: as in `DEVICES`.
+        name: as in `DEVICES`, or the path of a sheet, `*.toml`.
         options: of the device, e.g. `threads=2` for `cpu`.
 
     Raises:
-        PenjingError: PJ401, there is no such device; PJ406, it does not take these options.
+        PenjingError: PJ401, there is no such device; PJ406, it does not take these options; PJ409, its
+            runtime is not installed; PJ410, the sheet is none.
     """
-    if name not in DEVICES:
+    make = partial(Roofline.read, Path(name)) if name.endswith(".toml") else DEVICES.get(name)
+    if make is None:
         near = get_close_matches(name, DEVICES, n=3, cutoff=0)
         raise PenjingError(
             "PJ401",
             f"there is no device `{name}`",
-            tries=[*(f"`{other}`" for other in near), "penjing devices"],
+            tries=[*(f"`{other}`" for other in near), "a sheet of your own: `my.toml`", "penjing devices"],
         )
     try:
-        return DEVICES[name](**options)
+        return make(**options)
     except TypeError as error:
         raise PenjingError(
             "PJ406", f"device `{name}` does not take {', '.join(options)}", because=str(error)
@@ -42,20 +67,29 @@ def get(name: str, **options: Any) -> Device:
 
 
 def describe() -> list[dict[str, Any]]:
-    """One row per device for `penjing devices`: name, what it says, how it knows, and what it runs on."""
-    rows = []
-    for name, make in DEVICES.items():
-        device = make()
-        record = device.record()
-        rows.append(
-            {
-                "name": name,
-                "quantity": device.quantity,
-                "provenance": device.provenance,
-                "summary": device.summary,
-                "runtime": record["runtime"],
-                "threads": record["threads"],
-                "hardware": record.get("cpu", ""),
-            }
-        )
-    return rows
+    """One row per device for `penjing devices`: what it says, how it knows, and whether it can be used here.
+
+    `usable` says whether it is there; `install` is the command that brings it where it is not.
+    """
+    return [_row(name, make) for name, make in DEVICES.items()]
+
+
+def _row(name: str, make: Callable[..., Device]) -> dict[str, Any]:
+    if isinstance(make, type) and issubclass(make, Timed) and not make.installed():
+        known = {"quantity": make.quantity, "provenance": make.provenance, "summary": make.summary}
+        absent = {"runtime": make.package, "threads": 0, "hardware": "", "error": None}
+        return {"name": name, **known, **absent, "usable": False, "install": make.install()}
+    device = make()
+    record = device.record()
+    return {
+        "name": name,
+        "quantity": device.quantity,
+        "provenance": device.provenance,
+        "summary": device.summary,
+        "runtime": record["runtime"],
+        "threads": record["threads"],
+        "hardware": record.get("cpu", ""),
+        "error": record.get("error"),
+        "usable": True,
+        "install": "",
+    }

@@ -15,11 +15,13 @@ from penjing.plan.floor import METRIC, Floor
 
 _TIMES: Final = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
 _COUNTS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
+_ENERGIES: Final = {"nj": 1e-6, "uj": 1e-3, "µj": 1e-3, "μj": 1e-3, "mj": 1.0, "j": 1e3}
 _BYTES: Final = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 
 QUANTITIES: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "latency": MappingProxyType(_TIMES),
+        "energy": MappingProxyType(_ENERGIES),
         "macs": MappingProxyType(_COUNTS),
         "params": MappingProxyType(_COUNTS),
         "size": MappingProxyType(_BYTES),
@@ -27,13 +29,14 @@ QUANTITIES: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "units": MappingProxyType({}),
     }
 )
-"""What can be bounded, and the units it is written in, as multiples of ms, one, and bytes.
+"""What can be bounded, and the units it is written in, as multiples of ms, mJ, one, and bytes.
 
 `units` is a share of every axis and has no absolute form.
 """
 
 _EXAMPLES: Final = {
     "latency": "2ms",
+    "energy": "5mJ",
     "macs": "100M",
     "params": "1.2M",
     "size": "2MB",
@@ -43,7 +46,7 @@ _EXAMPLES: Final = {
 _AMOUNT: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-zµμ%]*)", re.IGNORECASE)
 
 Amount = str | float
-"""As `"0.5x"`, `"2ms"`; a plain number is absolute, in ms, operations, elements or bytes."""
+"""As `"0.5x"`, `"2ms"`; a plain number is absolute, in ms, mJ, operations, elements or bytes."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Bound:
 
     Attributes:
         quantity: a key of `QUANTITIES`.
-        value: the share of the original, or the amount in ms, operations, elements or bytes; > 0.
+        value: the share of the original, or the amount in ms, mJ, operations, elements or bytes; > 0.
         relative: whether `value` is a share.
         text: as the user wrote it.
     """
@@ -130,6 +133,7 @@ class Budget:
         self,
         *,
         latency: Amount | None = None,
+        energy: Amount | None = None,
         macs: Amount | None = None,
         params: Amount | None = None,
         size: Amount | None = None,
@@ -146,6 +150,7 @@ class Budget:
         """
         given = {
             "latency": latency,
+            "energy": energy,
             "macs": macs,
             "params": params,
             "size": size,
@@ -186,7 +191,7 @@ class Budget:
         return budget
 
     def limits(self, before: Mapping[str, float]) -> dict[str, float]:
-        """Every bound but that on `units` as an absolute amount: ms, operations, elements, bytes.
+        """Every bound but that on `units` as an absolute amount: ms, mJ, operations, elements, bytes.
 
         Args:
             before: the original's figures by quantity, in the same units.

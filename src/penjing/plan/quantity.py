@@ -10,6 +10,7 @@ from typing import Final
 
 _COUNTS: Final = ((1e9, " G"), (1e6, " M"), (1e3, " K"), (1.0, ""))
 _BYTES: Final = ((1e9, " GB"), (1e6, " MB"), (1e3, " KB"), (1.0, " B"))
+_MILLIJOULES: Final = ((1e3, " J"), (1.0, " mJ"), (1e-3, " uJ"))
 _MILLISECONDS: Final = ((1e3, " s"), (1.0, " ms"), (1e-3, " us"))
 
 _ROUNDED: Final = 0.9995
@@ -28,6 +29,7 @@ def _share(value: float) -> str:
 FORMATS: Mapping[str, Callable[[float], str]] = MappingProxyType(
     {
         "latency": partial(_scaled, scale=_MILLISECONDS),
+        "energy": partial(_scaled, scale=_MILLIJOULES),
         "macs": partial(_scaled, scale=_COUNTS),
         "params": partial(_scaled, scale=_COUNTS),
         "size": partial(_scaled, scale=_BYTES),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from penjing.recover import RecoveryRecord
 
@@ -39,13 +39,15 @@ class BudgetLine(Record):
     """One bound, and what came of it.
 
     Attributes:
-        quantity: latency, macs, params, size, memory, units, or metric for the floor.
+        quantity: latency, energy, macs, params, size, memory, units, or metric for the floor.
         asked: as the user wrote it.
-        limit: absolute: ms, operations, elements, bytes, bytes; for units the share to keep; for the metric
-            the least that is allowed.
+        limit: absolute: ms, mJ, operations, elements, bytes; for units the share to keep; for the metric the
+            least that is allowed.
         achieved: likewise.
-        met: whether `achieved` is within `limit`; the metric, not below it.
-        provenance: "measured" or "analytic".
+        within: whether `achieved` is within `limit`; the metric, not below it.
+        met: the same, but never of what a device only estimates.
+        provenance: "measured", "analytic" or "exact".
+        error: relative half-width of the band around what is estimated; None where nothing is.
     """
 
     quantity: str
@@ -54,6 +56,14 @@ class BudgetLine(Record):
     achieved: float
     met: bool
     provenance: str
+    within: bool = True
+    error: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _within(cls, given: Any) -> Any:
+        """A report of before there were estimates says it by `met`."""
+        return {"within": given["met"], **given} if isinstance(given, dict) and "met" in given else given
 
 
 class Figures(Record):
@@ -63,11 +73,13 @@ class Figures(Record):
         params: elements of all parameters.
         macs: multiply-accumulate operations of one call on the example inputs.
         size_bytes: of the exported artifact on disk.
-        latency_ms: of the exported artifact, by the clock that `device.basis` names.
+        latency_ms: of the exported artifact, by the clock that `device.basis` names; or as the device
+            estimates it.
         wall_ms: median wall time of a run.
         cpu_ms: median CPU time of a run.
         runs: how many runs the medians are of.
         spread: standard error of the median, relative to it.
+        energy_mj: of one call, where a device estimates it.
         peak_memory_bytes: largest sum of tensors alive at once, weights aside; analytic.
         metric: what `evaluate` gives.
         metric_of: what was evaluated: the exported "onnx", or the "pytorch" module where that cannot be.
@@ -82,6 +94,7 @@ class Figures(Record):
     runs: int
     spread: float | None
     peak_memory_bytes: int
+    energy_mj: float | None = None
     metric: float | None
     metric_of: Literal["onnx", "pytorch"] | None
 

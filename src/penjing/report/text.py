@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from penjing.plan.quantity import written
-from penjing.report.record import Figures, Report, RoundLine
+from penjing.report.record import BudgetLine, Figures, Report, RoundLine
 
 _ROWS = (
     ("latency", "latency_ms"),
+    ("energy", "energy_mj"),
     ("macs", "macs"),
     ("params", "params"),
     ("size", "size_bytes"),
@@ -56,7 +57,7 @@ def figures(report: Report) -> Table:
             written(quantity, after),
             f"{after / before:.3f}x" if before else "",
             f"{line.asked} = {written(quantity, line.limit)}" if line else "",
-            _verdict(line.met) if line else "",
+            _verdict(line) if line else "",
         )
     if report.before.metric is not None and report.after.metric is not None:
         change = f"{report.after.metric - report.before.metric:+.4f}"
@@ -67,13 +68,17 @@ def figures(report: Report) -> Table:
             f"{report.after.metric:.4f}",
             change,
             f"at least {floor.limit:.4f}" if floor else "",
-            _verdict(floor.met) if floor else "",
+            _verdict(floor) if floor else "",
         )
     return table
 
 
-def _verdict(met: bool) -> Text:
-    return Text("met", style="green") if met else Text("not met", style="bold red")
+def _verdict(line: BudgetLine) -> Text:
+    if not line.within:
+        return Text("not met", style="bold red")
+    if not line.met:
+        return Text(f"within, by an estimate (±{line.error or 0:.0%})", style="yellow")
+    return Text("met", style="green")
 
 
 def _headline(report: Report) -> Text:

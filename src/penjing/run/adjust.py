@@ -57,6 +57,7 @@ def adjust(
     plan: Callable[[Amounts], P],
     predict: Callable[[P], Amounts],
     measure: Callable[[P], Amounts],
+    aims: Mapping[str, float] = AIMS,
     most: int = 8,
 ) -> list[Candidate[P]]:
     """Plans and measures until a candidate uses the budget as it should, or there were `most`.
@@ -70,6 +71,7 @@ def adjust(
         plan: the best plan whose predicted amounts are within those given; PJ503 where there is none.
         predict: what the model says of a plan.
         measure: what a plan comes to; asked once per plan.
+        aims: the share of its limit to aim at, for each quantity that has to be measured.
         most: how many candidates to measure.
 
     Returns:
@@ -79,25 +81,25 @@ def adjust(
         PenjingError: PJ503, no plan is within the limits by the planner's own word.
     """
     found: list[Candidate[P]] = []
-    while len(found) < most and not any(_good(candidate, limits) for candidate in found):
-        step = _next(found, limits, plan, predict)
+    while len(found) < most and not any(_good(candidate, limits, aims) for candidate in found):
+        step = _next(found, limits, aims, plan, predict)
         if step is None:
             break
         target, proposal = step
         predicted = dict(predict(proposal))
         measured = dict(measure(proposal))
         shares = {quantity: measured[quantity] / limit for quantity, limit in limits.items()}
-        aimed = max((share / AIMS.get(quantity, 1.0) for quantity, share in shares.items()), default=0.0)
+        aimed = max((share / aims.get(quantity, 1.0) for quantity, share in shares.items()), default=0.0)
         used = max(shares.values(), default=0.0)
         found.append(Candidate(proposal, target, predicted, measured, used, aimed))
     return found
 
 
-def _good(candidate: Candidate[P], limits: Amounts) -> bool:
+def _good(candidate: Candidate[P], limits: Amounts, shares: Mapping[str, float]) -> bool:
     """Whether measuring more cannot help: on target, or inside where all limits are exact."""
     if candidate.used > 1:
         return False
-    return abs(candidate.aimed - 1) <= CLOSE or not any(quantity in AIMS for quantity in limits)
+    return abs(candidate.aimed - 1) <= CLOSE or not any(quantity in shares for quantity in limits)
 
 
 def best(found: Sequence[Candidate[P]], worth: Callable[[P], float]) -> Candidate[P] | None:
@@ -116,12 +118,13 @@ def best(found: Sequence[Candidate[P]], worth: Callable[[P], float]) -> Candidat
 def _next(
     found: Sequence[Candidate[P]],
     limits: Amounts,
+    shares: Mapping[str, float],
     plan: Callable[[Amounts], P],
     predict: Callable[[P], Amounts],
 ) -> tuple[Amounts, P] | None:
     """The first target that leads to a plan not measured yet; None if none does."""
     refusal: PenjingError | None = None
-    for target in _targets(found, limits, predict):
+    for target in _targets(found, limits, shares, predict):
         try:
             proposal = plan(target)
         except PenjingError as error:
@@ -137,10 +140,13 @@ def _next(
 
 
 def _targets(
-    found: Sequence[Candidate[P]], limits: Amounts, predict: Callable[[P], Amounts]
+    found: Sequence[Candidate[P]],
+    limits: Amounts,
+    shares: Mapping[str, float],
+    predict: Callable[[P], Amounts],
 ) -> Iterator[Amounts]:
     """What to ask of the planner next, the likeliest first."""
-    aims = {quantity: limit * AIMS.get(quantity, 1.0) for quantity, limit in limits.items()}
+    aims = {quantity: limit * shares.get(quantity, 1.0) for quantity, limit in limits.items()}
     if not found:
         yield aims
         yield dict(limits)
@@ -151,21 +157,23 @@ def _targets(
     now = predict(nearest.plan)
 
     def corrected(power: float) -> Amounts:
-        ratio = {q: (aims[q] / nearest.measured[q]) ** power for q in limits if q in AIMS}
+        ratio = {q: (aims[q] / nearest.measured[q]) ** power for q in limits if q in shares}
         return {**limits, **{q: now[q] * factor for q, factor in ratio.items()}}
 
     if below and above:
         low, high, near = predict(below.plan), predict(above.plan), corrected(1)
-        if all(low[q] < near[q] < high[q] for q in limits if q in AIMS):
+        if all(low[q] < near[q] < high[q] for q in limits if q in shares):
             yield near
         straight = (1 - below.aimed) / (above.aimed - below.aimed)
         for part in (straight, 0.5, 0.25, 0.75, 0.125, 0.875, 0.375, 0.625):
             mixed = {q: low[q] + part * (high[q] - low[q]) for q in limits}
-            yield {q: mixed[q] if q in AIMS else limit for q, limit in limits.items()}
+            yield {q: mixed[q] if q in shares else limit for q, limit in limits.items()}
     else:
         # On one side only, go further at every step than proportion says: the other side must be seen.
         for power in (len(found), *range(len(found) - 1, 0, -1), *range(len(found) + 1, len(found) + 6)):
             yield corrected(power)
         # The model may take all of that for impossible, or for what was measured already: as far as it goes.
         for part in (0.5, 0.3, 0.2, 0.1, 0.05, 0.02):
-            yield {q: now[q] * (1 + part if below else 1 - part) if q in AIMS else limits[q] for q in limits}
+            yield {
+                q: now[q] * (1 + part if below else 1 - part) if q in shares else limits[q] for q in limits
+            }

@@ -9,7 +9,17 @@ from typing import Any, Literal
 
 from torch import nn
 
-from penjing.devices import Artifact, Cpu, Device, Measurement, MemoryModel, to_onnx, to_program
+from penjing.devices import (
+    Artifact,
+    Device,
+    Estimate,
+    Measurement,
+    MemoryModel,
+    Roofline,
+    Timed,
+    to_onnx,
+    to_program,
+)
 from penjing.devices.size import weights_beside
 from penjing.errors import PenjingError
 from penjing.network import Network, trace
@@ -66,6 +76,7 @@ class Bench:
         """
         self.net, self.device, self.folder = net, device, journal.work
         self.memory = MemoryModel(net)
+        self.estimate = _estimate(device, net)
         entry = journal.once("original", self._original)
         self.formless: str = entry.record["formless"]
         self.original = Artifact.read(entry.record["artifact"], entry.folder)
@@ -77,7 +88,7 @@ class Bench:
         whole = cut(self.net, Plan()).model if self.net.trace.specialised else self.net.model
         artifact, formless = self._shipped(whole, folder / "original.onnx")
         alone = None
-        if isinstance(self.device, Cpu):
+        if isinstance(self.device, Timed):
             alone = self.device.measure([artifact.path], call=self.net.call)[0].record()
         return {"artifact": artifact.record(), "formless": formless, "alone": alone}
 
@@ -87,15 +98,18 @@ class Bench:
         return {**latency, **self.exact({}), "size": float(self.original.size_bytes)}
 
     def exact(self, counts: Counts) -> dict[str, float]:
-        """What follows from widths alone, by quantity; where a branch is gone, at most that."""
-        return _exact(self.net, self.memory, counts)
+        """What follows from widths alone, by quantity; where a branch is gone, at most that.
+
+        What a device estimates is among it.
+        """
+        return _exact(self.net, self.memory, self.estimate, counts)
 
     def exact_of(self, model: nn.Module, plan: Plan) -> dict[str, float]:
         """The same of a network that was cut: traced anew where what fed a dropped branch may be gone."""
         if not plan.dropped:
             return self.exact(plan.counts())
         small = trace(model, self.net.call)
-        return _exact(small, MemoryModel(small), {})
+        return _exact(small, MemoryModel(small), _estimate(self.device, small), {})
 
     def export(self, model: nn.Module, path: Path) -> Artifact:
         """The artifact of `model`; its batch is fixed where the original's has to be."""
@@ -114,7 +128,7 @@ class Bench:
         try:
             return to_onnx(model, self.net.call, path), ""
         except PenjingError as refusal:
-            if isinstance(self.device, Cpu):
+            if isinstance(self.device, Timed):
                 raise
             try:
                 program = to_program(model, self.net.call, path.with_suffix(".pt2"))
@@ -129,7 +143,7 @@ class Bench:
 
     def pair(self, artifact: Artifact) -> Pair:
         """Times an artifact beside the original."""
-        if not isinstance(self.device, Cpu):
+        if not isinstance(self.device, Timed):
             return Pair(None, None)
         return Pair(*self.device.compare(self.original.path, artifact.path, call=self.net.call))
 
@@ -145,7 +159,8 @@ class Bench:
             params=round(exact["params"]),
             macs=round(exact["macs"]),
             size_bytes=artifact.size_bytes,
-            latency_ms=measurement.latency_ms if measurement else None,
+            latency_ms=measurement.latency_ms if measurement else exact.get("latency"),
+            energy_mj=exact.get("energy"),
             wall_ms=measurement.wall_ms if measurement else None,
             cpu_ms=measurement.cpu_ms if measurement else None,
             runs=measurement.runs if measurement else 0,
@@ -180,8 +195,13 @@ class Bench:
         return measured(evaluate, self.net.model), measured(evaluate, model), "pytorch", note
 
 
-def _exact(net: Network, memory: MemoryModel, counts: Counts) -> dict[str, float]:
+def _estimate(device: Device, net: Network) -> Estimate | None:
+    return device.estimate(net) if isinstance(device, Roofline) else None
+
+
+def _exact(net: Network, memory: MemoryModel, estimate: Estimate | None, counts: Counts) -> dict[str, float]:
     return {
+        **(estimate.figures(counts) if estimate else {}),
         "macs": float(net.macs_at(counts)),
         "params": float(net.parameters_at(counts)),
         "memory": float(memory.bytes_at(counts)),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from penjing.devices import Roofline
 from penjing.recover.seeding import seeded
 from penjing.run.job import Job
 from penjing.run.recipe import DATA, options_of, recipe_of
@@ -40,11 +41,17 @@ def identity(job: Job) -> dict[str, Any]:
             "model": f"{type(job.model).__qualname__} {state_hash(job.model)}",
             "criterion": str(options_of(job.criterion)),
             "example_inputs": _hash(job.example_inputs),
+            "device": _device(job),
             **{name: _first(batches, job.seed) for name, batches in data.items() if batches is not None},
         },
         "why": job.why,
         "where": os.getcwd(),
     }
+
+
+def _device(job: Job) -> str:
+    """What a sheet says, which its name does not tell; "" for devices that are known by their names."""
+    return job.device.sheet.model_dump_json(exclude_defaults=True) if isinstance(job.device, Roofline) else ""
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

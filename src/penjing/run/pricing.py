@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from penjing.devices import CostModel, MemoryModel
+from penjing.devices import CostModel, Estimate, MemoryModel
 from penjing.network import Network
-from penjing.plan import Peak, Summed, Term, operators
+from penjing.plan import Affine, Peak, Summed, Term, operators
 
 
 def latency(net: Network, model: CostModel, scale: float) -> Summed:
     """A device's cost model, operator by operator, scaled to what the original was measured to take."""
     return operators(net, lambda operator, counts: scale * model.operator_ms(operator, counts))
+
+
+def estimated(net: Network, estimate: Estimate) -> dict[str, Affine]:
+    """What a device estimates, by quantity, operator by operator."""
+
+    def priced(quantity: str) -> Affine:
+        parts = operators(net, lambda operator, counts: estimate.operator(quantity, operator, counts))
+        return Affine(parts, offset=estimate.constant(quantity))
+
+    return {quantity: priced(quantity) for quantity in estimate.quantities}
 
 
 def memory(model: MemoryModel) -> Peak:

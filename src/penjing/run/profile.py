@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from penjing.devices import Cpu, Device
+from penjing.devices import Device, Estimate, Timed
 from penjing.network import Network, trace
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
@@ -30,7 +30,8 @@ def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int 
     Returns:
         A record: the whole network's figures, and one row per operator that costs something. `predicted_ms`
         is the sum of the operators, beside the measured `latency_ms`; `model_error` says how far
-        predictions are from measured networks that the fit had not seen.
+        predictions are from measured networks that the fit had not seen. A device that estimates gives the
+        half-width of its band as `error`, and no measured times.
 
     Raises:
         PenjingError: the model cannot be traced or exported; PJ602, there is no room for its export.
@@ -51,7 +52,9 @@ def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int 
             "model_error": None,
             "operators": [],
         }
-        if not isinstance(device, Cpu):
+        if bench.estimate is not None:
+            return {**record, "operators": _estimated(net, bench.estimate), "error": bench.estimate.band}
+        if not isinstance(device, Timed):
             return {**record, "operators": _counted(net)}
         with log.stage("plan", "calibrating the latency model"):
             costs = calibrate(bench, seed=seed, watch=log)
@@ -77,6 +80,30 @@ def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int 
         "model_error": {"median": error.median, "worst": error.worst, "networks": error.networks},
         "operators": rows,
     }
+
+
+def _estimated(net: Network, estimate: Estimate) -> list[dict[str, Any]]:
+    """Operators that a device is estimated to take time for."""
+    whole = estimate.total("latency", {})
+    rows = []
+    for operator in net.operators:
+        if not estimate.alone(operator):
+            continue
+        ms = estimate.operator("latency", operator, {})
+        rows.append(
+            {
+                "name": operator.name,
+                "module": operator.module,
+                "target": operator.target,
+                "ms": ms,
+                "share": ms / whole if whole else 0.0,
+                "measured_ms": None,
+                "folds": [],
+                "macs": operator.macs_at({}),
+                "output": list(operator.outputs_at({})[0]),
+            }
+        )
+    return rows
 
 
 def _counted(net: Network) -> list[dict[str, Any]]:

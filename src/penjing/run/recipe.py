@@ -42,7 +42,7 @@ class Recipe(BaseModel):
     Attributes:
         model: where it comes from: `file.py:task`; from Python, the name of the module's class.
         budget: as in `pj.Budget.parse`.
-        device: a name of `penjing devices`.
+        device: a name of `penjing devices`, or the path of a sheet.
         threads: of the device.
         criterion: a name of `penjing criteria`.
         aggregate: as in `pj.prune`.
@@ -125,7 +125,7 @@ def recipe_of(job: Job) -> str:
         {
             "model": job.source,
             "budget": str(job.budget),
-            "device": job.device.record()["name"],
+            "device": job.device.spec,
             "threads": job.device.record()["threads"],
             "criterion": job.criterion.record.name,
             "aggregate": job.aggregate,

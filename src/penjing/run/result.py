@@ -12,10 +12,12 @@ from typing import Literal
 
 import torch
 
-from penjing.devices import Artifact, Cpu
+from penjing.devices import Artifact, Roofline
 from penjing.devices.fingerprint import cpu_name
+from penjing.devices.sheet import ELEMENT_BYTES
 from penjing.network import Network
-from penjing.plan import FLOOR, METRIC, Plan, inside
+from penjing.plan import FLOOR, METRIC, Bound, Plan, inside
+from penjing.plan.quantity import written
 from penjing.recover import RecoveryRecord
 from penjing.report import (
     AxisLine,
@@ -106,6 +108,7 @@ def report_of(made: Ingredients) -> Report:
         notes=(
             *narrow(bench.net, found.plan, job),
             *([bench.formless] if bench.formless else []),
+            *unlike(job, after),
             *made.notes,
             *([metrics[3]] if metrics and metrics[3] else []),
         ),
@@ -123,48 +126,56 @@ def budget_lines(
         name = bound.quantity
         if name == "units":
             share, met = units_kept(net, plan, bound.value)
-            lines.append(
-                BudgetLine(
-                    quantity=name,
-                    asked=bound.text,
-                    limit=bound.value,
-                    achieved=share,
-                    met=met,
-                    provenance="exact",
-                )
-            )
+            lines.append(_line(bound, bound.value, share, "exact", within=met))
             continue
-        lines.append(
-            BudgetLine(
-                quantity=name,
-                asked=bound.text,
-                limit=limits[name],
-                achieved=achieved[name],
-                met=achieved[name] <= limits[name],
-                provenance=_PROVENANCE.get(name, "analytic"),
-            )
-        )
+        provenance, error = _known(job, name)
+        within = achieved[name] <= limits[name]
+        lines.append(_line(bound, limits[name], achieved[name], provenance, within=within, error=error))
     floor = job.budget.floor
     if floor is not None and before.metric is not None and after.metric is not None:
         limit = floor.limit(before.metric)
+        held = after.metric >= limit
         lines.append(
             BudgetLine(
                 quantity=METRIC,
                 asked=floor.text,
                 limit=limit,
                 achieved=after.metric,
-                met=after.metric >= limit,
+                met=held,
+                within=held,
                 provenance="measured",
             )
         )
     return tuple(lines)
 
 
+def _known(job: Job, quantity: str) -> tuple[str, float | None]:
+    """How a quantity is known, and the band around it where a device estimates it."""
+    if isinstance(job.device, Roofline) and quantity in ("latency", "energy"):
+        return job.device.provenance, job.device.sheet.error
+    return _PROVENANCE.get(quantity, "analytic"), None
+
+
+def _line(
+    bound: Bound, limit: float, achieved: float, provenance: str, *, within: bool, error: float | None = None
+) -> BudgetLine:
+    return BudgetLine(
+        quantity=bound.quantity,
+        asked=bound.text,
+        limit=limit,
+        achieved=achieved,
+        met=within and error is None,
+        within=within,
+        provenance=provenance,
+        error=error,
+    )
+
+
 def amounts_of(figures: Figures) -> dict[str, float]:
     """Figures by quantity of a budget."""
-    latency = {} if figures.latency_ms is None else {"latency": figures.latency_ms}
+    told = {"latency": figures.latency_ms, "energy": figures.energy_mj}
     return {
-        **latency,
+        **{quantity: value for quantity, value in told.items() if value is not None},
         "macs": float(figures.macs),
         "params": float(figures.params),
         "size": float(figures.size_bytes),
@@ -186,6 +197,28 @@ def narrow(net: Network, plan: Plan, job: Job) -> list[str]:
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     listed = ", ".join(names[:4]) + more
     return [f"below a tenth of their units, since the budget cannot be met otherwise: {listed}"]
+
+
+def unlike(job: Job, after: Figures) -> list[str]:
+    """What a device that is only estimated asks beyond the artifact as it is."""
+    if not isinstance(job.device, Roofline):
+        return []
+    sheet, notes = job.device.sheet, []
+    share = ELEMENT_BYTES[sheet.precision] / ELEMENT_BYTES["float32"]
+    if share < 1:
+        notes.append(
+            f"`{sheet.name}` is estimated to run the network in {sheet.precision}; the artifact is float32"
+        )
+    for what, room, taken in (
+        ("activations", sheet.memory.ram_kb, after.peak_memory_bytes),
+        ("the artifact", sheet.memory.flash_kb, after.size_bytes),
+    ):
+        if room is not None and taken * share > room * 1e3:
+            notes.append(
+                f"{what} in {sheet.precision} take about {written('size', taken * share)}, "
+                f"and `{sheet.name}` has {written('size', room * 1e3)}"
+            )
+    return notes
 
 
 def units_kept(net: Network, plan: Plan, share: float) -> tuple[float, bool]:
@@ -222,7 +255,7 @@ def device_of(job: Job, pair: Pair) -> DeviceFigures:
         runtime=record["runtime"],
         threads=record["threads"],
         basis=pair.after.basis if pair.after else None,
-        provenance="measured" if isinstance(job.device, Cpu) else "analytic",
+        provenance=job.device.provenance,
         details={key: value for key, value in record.items() if key not in named},
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -10,18 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from penjing import plan as planning
-from penjing.devices import Artifact, CostError, CostModel
+from penjing.devices import Artifact, CostError, CostModel, Roofline, Timed
+from penjing.devices.widths import alignments
 from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.plan import Affine, Allocator, Cost, Plan, counts_of, switched_off
 from penjing.plan.quantity import enough, written
 from penjing.report import CandidateLine
-from penjing.run.adjust import Amounts, Candidate, adjust, best
+from penjing.run.adjust import AIMS, Amounts, Candidate, adjust, best
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
 from penjing.run.job import Job
 from penjing.run.journal import Journal
-from penjing.run.pricing import latency, memory
+from penjing.run.pricing import estimated, latency, memory
 from penjing.run.progress import Log
 from penjing.surgery import Cut, cut
 
@@ -72,8 +73,6 @@ class Ground:
 class Search:
     """Plans, cuts and measures for one job."""
 
-    _from_file = frozenset({"latency", "size"})
-
     def __init__(
         self,
         job: Job,
@@ -96,6 +95,7 @@ class Search:
             journal: where measurements are kept.
             thrifty: whether candidates are exported only where what is bounded follows from the file.
         """
+        self._from_file = frozenset({"latency", "size"} if isinstance(job.device, Timed) else {"size"})
         self._exports = not thrifty or bool(self._from_file & set(bounded))
         self._job, self._bench, self._before, self._bounded = job, bench, before, frozenset(bounded)
         self._log, self._journal = log, journal
@@ -104,13 +104,18 @@ class Search:
         self._last: tuple[Plan, Cut] | None = None
         self.costs: CostModel | None = None
         self._scale = 1.0
-        if "latency" in self._bounded:
+        self._steps: Callable[[str], int] | int = 1
+        if isinstance(job.device, Roofline):
+            multiples = alignments(bench.net, job.device.stairs)
+            self._steps = lambda axis: multiples.get(axis, 1)
+        if "latency" in self._bounded & self._from_file:
             with log.stage("plan", "calibrating the latency model"):
                 entry = journal.once(
                     "calibration", lambda _: calibrate(bench, seed=job.seed, watch=log).record()
                 )
                 self.costs = CostModel.read(bench.net, entry.record)
                 self._scale = before["latency"] / self.costs.latency_ms({})
+                self._steps = self.costs.alignment
 
     def check(self, limits: Amounts, ground: Ground) -> None:
         """Makes sure that there is a plan for `limits`, as far as the models of costs can tell.
@@ -155,6 +160,7 @@ class Search:
             plan=lambda target: self._plan(target, ground),
             predict=self._predict,
             measure=lambda plan: self._measured(plan, ground, f"{name}-candidate-{next(measured)}"),
+            aims={quantity: share for quantity, share in AIMS.items() if quantity in self._from_file},
         )
         chosen = best(found, lambda plan: _worth(self._bench.net, plan, ground.scores))
         if chosen is None:
@@ -178,6 +184,7 @@ class Search:
             "params": self._parameters,
             "size": self._size(),
             "memory": memory(self._bench.memory),
+            **(estimated(net, self._bench.estimate) if self._bench.estimate else {}),
         }
         if self.costs is not None:
             known["latency"] = latency(net, self.costs, self._scale)
@@ -185,7 +192,7 @@ class Search:
             net,
             ground.scores,
             {quantity: cost for quantity, cost in known.items() if quantity in self._bounded},
-            steps=self.costs.alignment if self.costs is not None else 1,
+            steps=self._steps,
             share=ground.share,
             keep=job.keep,
             only=job.only,

@@ -1,0 +1,204 @@
+"""Devices that run artifacts on this machine, and time them."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from penjing.devices.cache import Cache
+from penjing.devices.clock import choose_basis, interleave
+from penjing.devices.device import Device
+from penjing.devices.fingerprint import Fingerprint, cpu_name
+from penjing.devices.measurement import Measurement, Provenance
+from penjing.devices.nodes import NodeTime
+from penjing.devices.single import Single
+from penjing.devices.stairs import Stairs, probe
+from penjing.errors import PenjingError
+from penjing.network import Call
+
+Job = Callable[[], object]
+"""One run of an artifact."""
+
+_SESSIONS: Final = 5
+"""Pairs of sessions that a comparison takes the mean over."""
+
+_LEAST_S: Final = 0.4
+"""Seconds that a comparison times each pair of sessions for, however steady."""
+
+_PATIENCE_S: Final = 20.0
+"""Seconds after which a comparison begins no other pair."""
+
+
+@dataclass(frozen=True)
+class Timed(Device):
+    """A runtime on this machine.
+
+    A subclass says how an artifact becomes a job; all timing is done here, alike for every runtime.
+
+    Attributes:
+        threads: inside an operator; operators run one after another.
+        package: of the runtime, on PyPI.
+        module: that its package brings.
+        extra: of penjing's own installation that brings it; "" where it always comes along.
+    """
+
+    threads: int = 1
+    quantity: ClassVar[str] = "latency"
+    provenance: ClassVar[Provenance] = "measured"
+    package: ClassVar[str]
+    module: ClassVar[str]
+    extra: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Refuses a number of threads that cannot be, and a runtime that is not there.
+
+        Raises:
+            PenjingError: PJ406, so many threads; PJ409, the runtime is not installed.
+        """
+        if self.threads < 1:
+            raise PenjingError(
+                "PJ406", f"device `{self.name}` cannot run on {self.threads} threads", tries=["threads=1"]
+            )
+        if not self.installed():
+            raise PenjingError(
+                "PJ409",
+                f"device `{self.name}` needs {self.package}, which is not installed",
+                because="another device would give another latency",
+                tries=[self.install(), "penjing devices"],
+            )
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether the runtime is there."""
+        return find_spec(cls.module) is not None
+
+    @classmethod
+    def install(cls) -> str:
+        """The command that brings the runtime; "" where it always comes along."""
+        return f'pip install "penjing[{cls.extra}]"' if cls.extra else ""
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of what runs the artifact."""
+        return f"{self.package} {metadata.version(self.package)}"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What the measurements of this device depend on."""
+        return Fingerprint(cpu_name(), self.runtime, self.threads)
+
+    @abstractmethod
+    def job(self, artifact: Path, call: Call | None) -> Job:
+        """A fresh session of an artifact as a job, run once already.
+
+        Args:
+            artifact: the file, in the device's `form`.
+            call: the inputs to run it on; made up from its own shapes where it is None.
+
+        Raises:
+            PenjingError: PJ404 or PJ405, there is no such file, or the runtime refuses it or the inputs.
+        """
+
+    @abstractmethod
+    def single(self, single: Single) -> Job:
+        """A model of one operator as a job, likewise."""
+
+    def profile(
+        self, artifact: Path | str, *, call: Call | None = None, seconds: float = 0.5
+    ) -> list[NodeTime]:
+        """Times every operator of an artifact while the whole of it runs; nothing where that cannot be told.
+
+        Raises:
+            PenjingError: PJ404 or PJ405, as for `measure`.
+        """
+        return []
+
+    def measure(
+        self, artifacts: Path | str | Sequence[Path | str], *, call: Call | None = None, limit_s: float = 30.0
+    ) -> list[Measurement]:
+        """Times artifacts against one another, in turns in this process, until their medians stand still.
+
+        Args:
+            artifacts: one file or several.
+            call: the inputs to run them on; made up from their own shapes where it is None.
+            limit_s: seconds after which the medians are taken as they are; `spread` says how good.
+
+        Returns:
+            One measurement per artifact, in a list, all on the same basis.
+
+        Raises:
+            PenjingError: PJ404 or PJ405, there is no such file, or the runtime refuses it or the inputs.
+        """
+        paths = [artifacts] if isinstance(artifacts, str | Path) else artifacts
+        return self._timed(paths, call, limit_s, warm=True)
+
+    def compare(
+        self, one: Path | str, other: Path | str, *, call: Call | None = None
+    ) -> tuple[Measurement, Measurement]:
+        """Times two artifacts against one another, so that their ratio holds on a second look too.
+
+        Half of the runs find the caches as the other artifact left them: how much slower that is differs
+        between the two. And where a session happens to lie in memory moves the time of a small network by
+        up to 3 % as long as it lives: the mean over several pairs of fresh sessions is taken.
+
+        Args:
+            one: a file.
+            other: another.
+            call: as for `measure`.
+
+        Returns:
+            A measurement of each, both on the same basis.
+
+        Raises:
+            PenjingError: as for `measure`.
+        """
+        found: list[list[Measurement]] = []
+        end = time.perf_counter() + _PATIENCE_S
+        while len(found) < _SESSIONS and (not found or time.perf_counter() < end):
+            found.append(self._timed([one, other], call, _PATIENCE_S / _SESSIONS, warm=False))
+        first, second = (Measurement.mean(column) for column in zip(*found, strict=True))
+        return first, second
+
+    def stairs(self, cache: Cache | None = None) -> Stairs:
+        """The widths that this device works in: measured once per machine and runtime, a few seconds."""
+        cache = cache or Cache()
+        name = f"stairs-{self.fingerprint.key()}"
+        known = cache.load(name).get("stairs")
+        if known is not None:
+            return Stairs(**known)
+        stairs = probe(self._time_singles)
+        cache.save(name, {"fingerprint": asdict(self.fingerprint), "stairs": stairs.record()})
+        return stairs
+
+    def record(self) -> dict[str, Any]:
+        """What a report says of the device."""
+        return {"name": self.name, "provenance": self.provenance, **asdict(self.fingerprint)}
+
+    def _timed(
+        self, paths: Sequence[Path | str], call: Call | None, limit_s: float, *, warm: bool
+    ) -> list[Measurement]:
+        """Fresh sessions, timed in turns."""
+        jobs = [self.job(Path(path), call) for path in paths]
+        timings = interleave(
+            jobs, cpu_clock=self._cpu_clock, limit_s=limit_s, least_s=0.0 if warm else _LEAST_S, warm=warm
+        )
+        basis = choose_basis(timings, threads=self.threads)
+        return [Measurement.of(timing, basis) for timing in timings]
+
+    def _time_singles(self, singles: Sequence[Single]) -> list[float]:
+        jobs = [self.single(single) for single in singles]
+        timings = interleave(
+            jobs, cpu_clock=self._cpu_clock, spread=0.03, limit_s=2.0, turn_s=0.005, least_turns=6
+        )
+        return [timing.cpu_s if self.threads == 1 else timing.wall_s for timing in timings]
+
+    @property
+    def _cpu_clock(self) -> Callable[[], float]:
+        """The calling thread's where a job stays in it, else the process's."""
+        return time.thread_time if self.threads == 1 else time.process_time

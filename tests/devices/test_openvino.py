@@ -1,0 +1,53 @@
+"""OpenVINO as a device, where it is installed; and what is said where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from penjing.devices import OpenVino, describe, get
+from penjing.devices import timed as timed_module
+from penjing.devices.single import convolution
+from penjing.errors import PenjingError
+from penjing.network import Call
+
+here = pytest.mark.skipif(not OpenVino.installed(), reason="OpenVINO is an extra")
+
+
+def test_absent_runtime_names_what_to_install_and_no_other_device_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timed_module, "find_spec", lambda name: None if name == "openvino" else name)
+    with pytest.raises(PenjingError, match="openvino, which is not installed") as caught:
+        get("openvino")
+    assert caught.value.code == "PJ409"
+    assert caught.value.tries[0] == 'pip install "penjing[openvino]"'
+    row = next(row for row in describe() if row["name"] == "openvino")
+    assert (row["usable"], row["install"]) == (False, 'pip install "penjing[openvino]"')
+
+
+@here
+def test_wider_network_takes_longer(tmp_path: Path) -> None:
+    paths = [tmp_path / "narrow.onnx", tmp_path / "wide.onnx"]
+    for path, width in zip(paths, (8, 128), strict=True):
+        path.write_bytes(convolution(64, width, size=32, kernel=3).model)
+    call = Call((), {"x": torch.zeros(1, 64, 32, 32)})
+    narrow, wide = OpenVino().compare(*paths, call=call)
+    assert wide.latency_ms > 2 * narrow.latency_ms > 0
+    assert narrow.basis == wide.basis
+    assert OpenVino().record()["runtime"].startswith("openvino ")
+
+
+@here
+def test_refused_file_is_named_with_the_runtimes_own_words(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    with pytest.raises(PenjingError, match="OpenVINO refuses") as caught:
+        OpenVino().measure(broken, call=Call((torch.zeros(1),), {}))
+    assert caught.value.code == "PJ405"
+    assert caught.value.because
+    with pytest.raises(PenjingError) as caught:
+        OpenVino().measure(tmp_path / "none.onnx", call=Call((torch.zeros(1),), {}))
+    assert caught.value.code == "PJ404"
