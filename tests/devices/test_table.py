@@ -39,5 +39,5 @@ def test_get_refuses_options_that_a_device_has_not() -> None:
 
 def test_describe_has_a_row_for_every_device() -> None:
     rows = describe()
-    assert [row["name"] for row in rows] == list(DEVICES)
+    assert [row["name"] for row in rows] == [*DEVICES, "ssh:HOST"]
     assert all(row["summary"] and row["runtime"] and row["provenance"] and row["quantity"] for row in rows)

@@ -21,7 +21,7 @@ def device_named(given: Device | str, threads: int) -> Device:
     if isinstance(given, Device):
         return given
     made = devices.DEVICES.get(given)
-    timed = isinstance(made, type) and issubclass(made, devices.Timed)
+    timed = given.startswith(devices.REMOTE) or (isinstance(made, type) and issubclass(made, devices.Timed))
     return devices.get(given, threads=threads) if timed else devices.get(given)
 
 

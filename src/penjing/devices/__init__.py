@@ -11,15 +11,17 @@ from penjing.devices.memory import MemoryModel, measure_memory
 from penjing.devices.nodes import NodeTime
 from penjing.devices.openvino import OpenVino
 from penjing.devices.program import to_program
+from penjing.devices.remote import Ssh
 from penjing.devices.roofline import Estimate, Roofline
 from penjing.devices.sheet import Sheet, read_sheet
 from penjing.devices.size import artifact_size
 from penjing.devices.stairs import Stairs
-from penjing.devices.table import DEVICES, describe, get
+from penjing.devices.table import DEVICES, REMOTE, describe, get
 from penjing.devices.timed import Timed
 
 __all__ = [
     "DEVICES",
+    "REMOTE",
     "Artifact",
     "Cache",
     "CostError",
@@ -37,6 +39,7 @@ __all__ = [
     "Params",
     "Roofline",
     "Sheet",
+    "Ssh",
     "Stairs",
     "Timed",
     "artifact_size",

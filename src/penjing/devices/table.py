@@ -7,16 +7,20 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from penjing.devices.cpu import Cpu
 from penjing.devices.device import Device
 from penjing.devices.ideal import Macs, Params
 from penjing.devices.openvino import OpenVino
+from penjing.devices.remote import Ssh
 from penjing.devices.roofline import SHEETS, Roofline
 from penjing.devices.sheet import read_sheet
 from penjing.devices.timed import Timed
 from penjing.errors import PenjingError
+
+REMOTE: Final = "ssh:"
+"""What the name of another machine begins with."""
 
 
 def _sheet(name: str) -> Roofline:
@@ -43,14 +47,18 @@ def get(name: str, **options: Any) -> Device:
     """The device called `name`.
 
     Args:
-        name: as in `DEVICES`, or the path of a sheet, `*.toml`.
+        name: as in `DEVICES`; `ssh:HOST`; or the path of a sheet, `*.toml`.
         options: of the device, e.g. `threads=2` for `cpu`.
 
     Raises:
         PenjingError: PJ401, there is no such device; PJ406, it does not take these options; PJ409, its
             runtime is not installed; PJ410, the sheet is none.
     """
-    make = partial(Roofline.read, Path(name)) if name.endswith(".toml") else DEVICES.get(name)
+    make: Callable[..., Device] | None = DEVICES.get(name)
+    if name.startswith(REMOTE):
+        make = partial(Ssh, host=name.removeprefix(REMOTE))
+    elif name.endswith(".toml"):
+        make = partial(Roofline.read, Path(name))
     if make is None:
         near = get_close_matches(name, DEVICES, n=3, cutoff=0)
         raise PenjingError(
@@ -71,7 +79,23 @@ def describe() -> list[dict[str, Any]]:
 
     `usable` says whether it is there; `install` is the command that brings it where it is not.
     """
-    return [_row(name, make) for name, make in DEVICES.items()]
+    return [_row(name, make) for name, make in DEVICES.items()] + [_elsewhere()]
+
+
+def _elsewhere() -> dict[str, Any]:
+    """The row of other machines, whichever they are."""
+    known = {"quantity": Ssh.quantity, "provenance": Ssh.provenance, "summary": Ssh.summary}
+    usable = Ssh.installed()
+    return {
+        "name": f"{REMOTE}HOST",
+        **known,
+        "runtime": "onnxruntime there",
+        "threads": 1,
+        "hardware": "",
+        "error": None,
+        "usable": usable,
+        "install": "" if usable else Ssh.install(),
+    }
 
 
 def _row(name: str, make: Callable[..., Device]) -> dict[str, Any]:

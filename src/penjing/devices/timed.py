@@ -25,13 +25,13 @@ from penjing.network import Call
 Job = Callable[[], object]
 """One run of an artifact."""
 
-_SESSIONS: Final = 5
+SESSIONS: Final = 5
 """Pairs of sessions that a comparison takes the mean over."""
 
-_LEAST_S: Final = 0.4
+LEAST_S: Final = 0.4
 """Seconds that a comparison times each pair of sessions for, however steady."""
 
-_PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 20.0
 """Seconds after which a comparison begins no other pair."""
 
 
@@ -159,9 +159,9 @@ class Timed(Device):
             PenjingError: as for `measure`.
         """
         found: list[list[Measurement]] = []
-        end = time.perf_counter() + _PATIENCE_S
-        while len(found) < _SESSIONS and (not found or time.perf_counter() < end):
-            found.append(self._timed([one, other], call, _PATIENCE_S / _SESSIONS, warm=False))
+        end = time.perf_counter() + PATIENCE_S
+        while len(found) < SESSIONS and (not found or time.perf_counter() < end):
+            found.append(self._timed([one, other], call, PATIENCE_S / SESSIONS, warm=False))
         first, second = (Measurement.mean(column) for column in zip(*found, strict=True))
         return first, second
 
@@ -186,7 +186,7 @@ class Timed(Device):
         """Fresh sessions, timed in turns."""
         jobs = [self.job(Path(path), call) for path in paths]
         timings = interleave(
-            jobs, cpu_clock=self._cpu_clock, limit_s=limit_s, least_s=0.0 if warm else _LEAST_S, warm=warm
+            jobs, cpu_clock=self._cpu_clock, limit_s=limit_s, least_s=0.0 if warm else LEAST_S, warm=warm
         )
         basis = choose_basis(timings, threads=self.threads)
         return [Measurement.of(timing, basis) for timing in timings]

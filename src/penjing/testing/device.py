@@ -7,7 +7,7 @@ import math
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -79,7 +79,7 @@ def check_device(
 
 
 def _measured(device: Timed, export: Callable[[nn.Module, Call, Path], Artifact]) -> tuple[float, float]:
-    _refuses("PJ406", "no threads", lambda: type(device)(threads=0))
+    _refuses("PJ406", "no threads", lambda: replace(device, threads=0))
     call = Call((torch.zeros(1, 8, 16, 16),), {})
     with tempfile.TemporaryDirectory(prefix="penjing-check-") as folder:
         paths = [export(_network(width), call, Path(folder) / f"{width}.onnx").path for width in _WIDTHS]
