@@ -117,3 +117,12 @@ def test_tables_that_are_too_large_are_refused() -> None:
     costs = Summed([Term(frozenset(names), lambda counts: 1.0)])
     with pytest.raises(PenjingError, match="PJ516"):
         optimum(Problem(wide, {"latency": costs}), {"latency": 2.0})
+
+
+def test_bound_is_what_everything_is_worth_where_the_solver_has_no_time() -> None:
+    net = networks.zoo("resnet_basic")
+    known = costs(net)
+    problem = Problem(choices_of(net, 8, seed=0), {"macs": known["macs"]})
+    found = optimum(problem, {"macs": 0.3 * known["macs"].total({})}, seconds=0.0)
+    assert not found.proven
+    assert found.worth <= found.bound <= sum(float(choice.worth.max()) for choice in problem.choices) + 1e-9

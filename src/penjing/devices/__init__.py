@@ -4,6 +4,7 @@ from penjing.devices.cache import Cache, cache_directory
 from penjing.devices.costs import CostError, CostModel, OperatorCost
 from penjing.devices.cpu import Cpu
 from penjing.devices.device import Device
+from penjing.devices.eager import Eager
 from penjing.devices.export import Artifact, to_onnx
 from penjing.devices.ideal import Macs, Params
 from penjing.devices.measurement import Figure, Measurement
@@ -28,6 +29,7 @@ __all__ = [
     "CostModel",
     "Cpu",
     "Device",
+    "Eager",
     "Estimate",
     "Figure",
     "Macs",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from penjing.devices.measurement import Provenance
 
@@ -16,12 +16,14 @@ class Device(ABC):
         quantity: what it says: `latency`, `macs` or `params`.
         provenance: how it comes to know.
         summary: one line for `penjing devices`.
+        form: of the artifact that it runs.
     """
 
     name: ClassVar[str]
     quantity: ClassVar[str]
     provenance: ClassVar[Provenance]
     summary: ClassVar[str]
+    form: ClassVar[Literal["onnx", "pt2"]] = "onnx"
 
     @property
     def spec(self) -> str:

@@ -23,6 +23,7 @@ def to_program(model: nn.Module, call: Call, path: Path | str) -> Artifact:
         Exception: whatever `torch.export` raises on a model that it refuses.
     """
     path = Path(path)
+    call = call.copy()  # a view would take the whole of its storage along
     with exporting(model), quiet(), torch.no_grad():
         expected = outputs(call.run(model))
         with unstepped():

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from penjing.devices.cpu import Cpu
 from penjing.devices.device import Device
+from penjing.devices.eager import Eager
 from penjing.devices.ideal import Macs, Params
 from penjing.devices.openvino import OpenVino
 from penjing.devices.remote import Ssh
@@ -31,6 +32,7 @@ DEVICES: Mapping[str, Callable[..., Device]] = MappingProxyType(
     {
         "cpu": Cpu,
         "openvino": OpenVino,
+        "torch": Eager,
         "rtx3090": partial(_sheet, "rtx3090"),
         "jetson-orin": partial(_sheet, "jetson-orin"),
         "phone-cpu": partial(_sheet, "phone-cpu"),

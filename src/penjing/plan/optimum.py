@@ -99,12 +99,12 @@ class _Program:
 
     def solve(self, seconds: float, gap: float) -> Optimum:
         """Asks HiGHS."""
-        whole = sum(float(choice.worth.max()) for choice in self._choices) or 1.0
+        whole = sum(float(choice.worth.max()) for choice in self._choices)
         objective = np.zeros(self._variables)
         integral = np.zeros(self._variables, dtype=np.int64)
         for place, choice in enumerate(self._choices):
             own = slice(int(self._first[place]), int(self._first[place + 1]))
-            objective[own], integral[own] = -choice.worth / whole, 1
+            objective[own], integral[own] = -choice.worth / (whole or 1.0), 1
         counts = [len(columns) for columns, *_ in self._rows]
         matrix = coo_array(
             (
@@ -126,7 +126,9 @@ class _Program:
         )
         if result.status == 2:
             raise PenjingError("PJ503", "nothing that there is to choose is within the limits")
-        bound = -float(result.mip_dual_bound) * whole if result.mip_dual_bound is not None else float("inf")
+        bound = whole  # what everything is worth, until the solver knows better
+        if result.mip_dual_bound is not None:
+            bound = min(bound, -float(result.mip_dual_bound) * whole)
         if result.x is None:
             return Optimum(None, float("-inf"), bound, proven=False)
         at = tuple(

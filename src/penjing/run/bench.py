@@ -125,6 +125,9 @@ class Bench:
         Raises:
             PenjingError: as `to_onnx`.
         """
+        if self.device.form == "pt2":
+            why = f"device `{self.device.name}` runs the exported program, so that there is no ONNX file"
+            return to_program(model, self.net.call, path.with_suffix(".pt2")), why
         try:
             return to_onnx(model, self.net.call, path), ""
         except PenjingError as refusal:

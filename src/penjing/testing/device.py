@@ -15,7 +15,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from penjing.devices import Artifact, Device, Roofline, Timed, to_onnx
+from penjing.devices import Device, Roofline, Timed, to_onnx, to_program
 from penjing.devices.measurement import Provenance
 from penjing.errors import PenjingError
 from penjing.network import Call, trace
@@ -44,9 +44,7 @@ class DeviceConformance:
     wide: float | None
 
 
-def check_device(
-    device: Device, *, export: Callable[[nn.Module, Call, Path], Artifact] = to_onnx
-) -> DeviceConformance:
+def check_device(device: Device) -> DeviceConformance:
     """Asks a device for what every device must tell, and holds it to what must be true of any.
 
     Its record survives JSON and names it. One that measures gives a wider network more time, a network as
@@ -56,7 +54,6 @@ def check_device(
 
     Args:
         device: any.
-        export: (module, call, path) -> the artifact that a device which measures runs.
 
     Raises:
         DeviceFailure: something does not hold; the message says what.
@@ -72,17 +69,19 @@ def check_device(
     _hold(json.loads(json.dumps(record)) == record, "its record does not survive JSON")
     narrow = wide = None
     if isinstance(device, Timed):
-        narrow, wide = _measured(device, export)
+        narrow, wide = _measured(device)
     elif isinstance(device, Roofline):
         narrow, wide = _estimated(device)
     return DeviceConformance(device.provenance, narrow, wide)
 
 
-def _measured(device: Timed, export: Callable[[nn.Module, Call, Path], Artifact]) -> tuple[float, float]:
+def _measured(device: Timed) -> tuple[float, float]:
     _refuses("PJ406", "no threads", lambda: replace(device, threads=0))
     call = Call((torch.zeros(1, 8, 16, 16),), {})
     with tempfile.TemporaryDirectory(prefix="penjing-check-") as folder:
-        paths = [export(_network(width), call, Path(folder) / f"{width}.onnx").path for width in _WIDTHS]
+        export = to_onnx if device.form == "onnx" else to_program
+        names = [Path(folder) / f"{width}.{device.form}" for width in _WIDTHS]
+        paths = [export(_network(w), call, name).path for w, name in zip(_WIDTHS, names, strict=True)]
         small, large = (one.latency_ms for one in device.compare(*paths, call=call))
         first, second = (one.latency_ms for one in device.compare(paths[1], paths[1], call=call))
         broken = Path(folder) / f"broken{paths[0].suffix}"
