@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
 
 import onnxruntime
+
+from penjing.devices.processor import cpu_name
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,3 @@ class Fingerprint:
     def key(self) -> str:
         """Short and stable, fit for a file's name."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
-
-
-@cache
-def cpu_name() -> str:
-    """The CPU's model name with its features' hash, such as `AMD EPYC 7B13 (6e1a4f)`."""
-    described: dict[str, str] = {}
-    source = Path("/proc/cpuinfo")
-    if source.is_file():
-        for line in source.read_text().splitlines():
-            key, _, value = line.partition(":")
-            described.setdefault(key.strip(), value.strip())
-    name = described.get("model name") or platform.processor() or platform.machine()
-    features = " ".join(described.get(key, "") for key in ("cpu family", "model", "flags", "Features"))
-    return f"{name} ({hashlib.sha256(features.encode()).hexdigest()[:6]})"

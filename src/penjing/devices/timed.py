@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Final
 from penjing.devices.cache import Cache
 from penjing.devices.clock import choose_basis, interleave
 from penjing.devices.device import Device
-from penjing.devices.fingerprint import Fingerprint, cpu_name
+from penjing.devices.fingerprint import Fingerprint
 from penjing.devices.measurement import Measurement, Provenance
 from penjing.devices.nodes import NodeTime
+from penjing.devices.processor import cpu_name
 from penjing.devices.single import Single
 from penjing.devices.stairs import Stairs, probe
 from penjing.errors import PenjingError

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from penjing.devices import Artifact, Roofline
-from penjing.devices.fingerprint import cpu_name
+from penjing.devices.processor import cpu_name
 from penjing.devices.sheet import ELEMENT_BYTES
 from penjing.network import Network
 from penjing.plan import FLOOR, METRIC, Bound, Plan, inside

@@ -1,4 +1,6 @@
-"""Times artifacts with ONNX Runtime where penjing is not installed: this file and `clock.py` are sent there.
+"""Times artifacts with ONNX Runtime where penjing is not installed.
+
+This file, `clock.py` and `processor.py` are sent there; none of them needs more than Python and the runtime.
 
     python3 runner.py
 
@@ -9,7 +11,6 @@ and artifact what a run took.
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -18,25 +19,11 @@ from typing import Any
 
 
 def machine() -> dict[str, str]:
-    """The processor's name and the features that a runtime chooses its code by, and the runtime."""
+    """The processor and the runtime."""
     import onnxruntime
+    from processor import cpu_name  # type: ignore[import-not-found, unused-ignore]
 
-    described: dict[str, str] = {}
-    source = Path("/proc/cpuinfo")
-    if source.is_file():
-        for line in source.read_text().splitlines():
-            key, _, value = line.partition(":")
-            described.setdefault(key.strip(), value.strip())
-    parts = ("cpu family", "model", "flags", "Features", "CPU implementer", "CPU part")
-    return {
-        "cpu": described.get("model name")
-        or described.get("Hardware")
-        or platform.processor()
-        or platform.machine(),
-        "features": " ".join(described.get(part, "") for part in parts),
-        "runtime": "onnxruntime " + onnxruntime.__version__,
-        "python": platform.python_version(),
-    }
+    return {"cpu": cpu_name(), "runtime": "onnxruntime " + onnxruntime.__version__}
 
 
 def job_of(folder: Path, name: str, inputs: dict[str, Any], threads: int) -> Callable[[], object]:

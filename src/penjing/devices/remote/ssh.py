@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -12,12 +11,13 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from inspect import getfile
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from penjing.devices import clock
+from penjing.devices import clock, processor
 from penjing.devices.clock import Timing, choose_basis
 from penjing.devices.feeds import feeds
 from penjing.devices.fingerprint import Fingerprint
@@ -113,8 +113,7 @@ class Ssh(Timed):
     def fingerprint(self) -> Fingerprint:
         """Of the other machine."""
         there = _machine(self._way)
-        features = hashlib.sha256(there["features"].encode()).hexdigest()[:6]
-        return Fingerprint(f"{there['cpu']} ({features})", there["runtime"], self.threads)
+        return Fingerprint(there["cpu"], there["runtime"], self.threads)
 
     def record(self) -> dict[str, Any]:
         """What a report says of the device."""
@@ -215,7 +214,8 @@ def _ask(way: Way, files: Files) -> dict[str, Any]:
     """
     here, host = Path(__file__).parent, way.host
     command = ["ssh", *(["-F", way.config] if way.config else []), *_OPTIONS, "--", host]
-    packed = _packed({**files, "runner.py": here / "runner.py", "clock.py": Path(clock.__file__)})
+    beside = {path.name: path for path in map(Path, map(getfile, (clock, processor)))}
+    packed = _packed({**files, "runner.py": here / "runner.py", **beside})
     script = f'd=$(mktemp -d) && trap \'rm -rf "$d"\' EXIT && tar xf - -C "$d" && {way.python} "$d/runner.py"'
     for trial in (1, 2):
         done = subprocess.run([*command, script], input=packed, capture_output=True, check=False)
