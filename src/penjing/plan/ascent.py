@@ -16,12 +16,15 @@ Way = Literal[1, -1]
 """Up or down."""
 
 REACH: Final = (1, 2, 3, 4, 8, 16)
-"""Moves that are looked at: this many levels up, and as many down."""
+"""Moves that are looked at: this many levels up, and as many down; and to either end."""
+
+_WIDTH: Final = len(REACH) + 1
+"""Moves of a choice in one direction."""
 
 SINGLES: Final = 48
 """Exchanges are made of this many moves in each direction, those with the best rate of worth to cost;"""
 
-PAIRS: Final = 14
+PAIRS: Final = 24
 """and of any two among this many."""
 
 TRIALS: Final = 8
@@ -54,7 +57,7 @@ class Ascent:
     def __init__(self, point: Point) -> None:
         """Looks at every choice once."""
         self.point = point
-        shape = (len(point.at), len(REACH))
+        shape = (len(point.at), _WIDTH)
         self._levels = {way: np.full(shape, -1) for way in (1, -1)}
         self._gain = {way: np.full(shape, np.nan) for way in (1, -1)}
         self._cost = {quantity: {way: np.full(shape, np.nan) for way in (1, -1)} for quantity in point.totals}
@@ -72,6 +75,8 @@ class Ascent:
             for way, levels in self._levels.items():
                 targets = [here + way * reach for reach in REACH]
                 targets = [target for target in targets if 0 <= target < len(choice.levels)]
+                end = 0 if way < 0 else len(choice.levels) - 1
+                targets += [end] if end != here and end not in targets else []
                 count = len(targets)
                 levels[place, :count], levels[place, count:] = targets, -1
                 self._gain[way][place, :count] = choice.worth[targets] - choice.worth[here]
@@ -142,8 +147,7 @@ class Ascent:
         usable = np.flatnonzero(gain > 0 if way > 0 else ~np.isnan(gain))
         rate = gain[usable] / np.maximum(way * price[usable], _GAIN)
         singles = usable[np.argsort(-rate, kind="stable")[:SINGLES]]
-        width = len(REACH)
-        pairs = [(a, b) for a, b in combinations(singles[:PAIRS].tolist(), 2) if a // width != b // width]
+        pairs = [(a, b) for a, b in combinations(singles[:PAIRS].tolist(), 2) if a // _WIDTH != b // _WIDTH]
         first = np.array([*singles, *(a for a, _ in pairs)], dtype=np.intp)
         second = np.array([b for _, b in pairs], dtype=np.intp)
         count, levels = len(singles), self._levels[way].ravel()
@@ -153,11 +157,11 @@ class Ascent:
             total[count:] += values[second]
             return total
 
-        alone = [((int(at) // width, int(levels[at])),) for at in singles]
-        twos = [((a // width, int(levels[a])), (b // width, int(levels[b]))) for a, b in pairs]
+        alone = [((int(at) // _WIDTH, int(levels[at])),) for at in singles]
+        twos = [((a // _WIDTH, int(levels[a])), (b // _WIDTH, int(levels[b]))) for a, b in pairs]
         places = np.full((len(first), 2), -1, dtype=np.intp)
-        places[:, 0] = first // width
-        places[count:, 1] = second // width
+        places[:, 0] = first // _WIDTH
+        places[count:, 1] = second // _WIDTH
         places[:count, 1] = -1 if way > 0 else -2  # unlike the other direction's, so that they never meet
         return _Bundles(
             [*alone, *twos],
