@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from penjing.devices import Roofline, Sheet
+from penjing.devices import Roofline, Sheet, get
 from penjing.network import Network, trace
+from penjing.run.pricing import estimated
 from tests.devices.models import Chain, Residual
+from tests.plan import networks
 
 
 def device(**parts: Any) -> Roofline:
@@ -124,3 +127,19 @@ def test_operators_and_the_constant_add_up() -> None:
     for quantity in estimate.quantities:
         parts = sum(estimate.operator(quantity, operator, {}) for operator in net.operators)
         assert estimate.constant(quantity) + parts == pytest.approx(estimate.total(quantity, {}))
+
+
+@pytest.mark.parametrize("name", ["phone-cpu", "cortex-m7", "npu"])
+@pytest.mark.parametrize("zoo", ["resnet_bottleneck", "shufflenet_v2", "mini_llama", "mobilenet_v2"])
+def test_lines_of_widths_cost_what_each_width_costs(name: str, zoo: str) -> None:
+    """What the planner asks for at once, against one width after the other."""
+    board, net = get(name), networks.zoo(zoo)
+    assert isinstance(board, Roofline)
+    estimate = board.estimate(net)
+    for quantity in estimate.quantities:
+        cost = estimated(net, estimate)[quantity]
+        for axis in net.prunable[:4]:
+            widths = tuple(range(1, axis.size + 1, max(1, axis.size // 7)))
+            line = cost.line((axis.name,), widths, {})
+            single = [estimate.total(quantity, {axis.name: width}) for width in widths]
+            assert line - line[0] == pytest.approx(np.array(single) - single[0])

@@ -10,12 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
+import numpy as np
+
 from penjing.devices.device import Device
 from penjing.devices.fusion import folded
 from penjing.devices.measurement import Figure, Provenance, Unit
 from penjing.devices.sheet import ELEMENT_BYTES, Sheet, read_sheet
 from penjing.devices.stairs import Stairs, ceil_to
-from penjing.devices.terms import VIEWS, kind, padded_channels
+from penjing.devices.terms import VIEWS, kind
 from penjing.network import Network, Operator, TensorRef
 
 Shape = tuple[int, ...]
@@ -28,15 +30,15 @@ class Work:
     """What one operator does at some widths.
 
     Attributes:
-        macs: multiply-accumulates, over padded channels.
+        macs: multiply-accumulates, over padded channels; like the other two one number, or an array of them.
         activations: bytes of activations that are read and written.
         weights: bytes of parameters that are read.
         depthwise: whether it is a depthwise convolution.
     """
 
-    macs: float
-    activations: float
-    weights: float
+    macs: Any
+    activations: Any
+    weights: Any
     depthwise: bool = False
 
 
@@ -116,14 +118,14 @@ class Estimate:
         self._sheet, self._net = sheet, net
         self._stairs = Stairs(**sheet.align.model_dump())
         self._folded = folded(net.operators)
+        self._held: dict[str, frozenset[str]] = {}
         self.quantities = ("latency",) if sheet.energy is None else ("latency", "energy")
         self.band = sheet.error
 
     def total(self, quantity: str, counts: Mapping[str, int]) -> float:
         """Of the whole network when each axis in `counts` keeps that many units."""
-        return self.constant(quantity) + sum(
-            self.operator(quantity, operator, counts) for operator in self._net.operators
-        )
+        parts = (float(self.operator(quantity, operator, counts)) for operator in self._net.operators)
+        return float(self.constant(quantity)) + sum(parts)
 
     def figures(self, counts: Mapping[str, int]) -> dict[str, float]:
         """Every quantity of the whole network."""
@@ -139,11 +141,18 @@ class Estimate:
         call_ms = self._sheet.overhead.call_us / 1e3
         return call_ms if quantity == "latency" else self._static(call_ms)
 
-    def operator(self, quantity: str, operator: Operator, counts: Mapping[str, int]) -> float:
-        """One operator's part; all of them and the constant add up to `total`."""
-        if operator.name in self._folded or kind(operator) in VIEWS or not operator.runs_at(counts):
+    def operator(self, quantity: str, operator: Operator, counts: Mapping[str, Any]) -> Any:
+        """One operator's part; all of them and the constant add up to `total`.
+
+        Widths may be arrays, all of one shape, wherever the operator's multiplications are a polynomial of
+        them; then so is the part.
+        """
+        runs = operator.runs_at(counts)
+        if not self.alone(operator) or runs is False:
             return 0.0
-        work = self.work(operator, counts)
+        return runs * self._priced(quantity, self.work(operator, counts))
+
+    def _priced(self, quantity: str, work: Work) -> Any:
         ms = self._ms(work)
         if quantity == "latency":
             return ms
@@ -156,12 +165,13 @@ class Estimate:
         """Whether the operator costs something of its own."""
         return operator.name not in self._folded and kind(operator) not in VIEWS
 
-    def work(self, operator: Operator, counts: Mapping[str, int]) -> Work:
+    def work(self, operator: Operator, counts: Mapping[str, Any]) -> Work:
         """What an operator does."""
         inputs, outputs = operator.inputs_at(counts), operator.outputs_at(counts)
         size = ELEMENT_BYTES[self._sheet.precision]
-        weights = sum(math.prod(s) for name, s in inputs.items() if _is_parameter(operator, name))
-        others = sum(math.prod(s) for name, s in inputs.items() if not _is_parameter(operator, name))
+        held = self._parameters(operator, inputs)
+        weights = sum(math.prod(shape) for name, shape in inputs.items() if name in held)
+        others = sum(math.prod(shape) for name, shape in inputs.items() if name not in held)
         made = sum(math.prod(shape) for shape in outputs)
         macs, depthwise = self._macs(operator, inputs, outputs, counts)
         return Work(macs, size * (others + made), size * weights, depthwise)
@@ -171,21 +181,27 @@ class Estimate:
         operator: Operator,
         inputs: Mapping[str, Shape],
         outputs: tuple[Shape, ...],
-        counts: Mapping[str, int],
-    ) -> tuple[float, bool]:
+        counts: Mapping[str, Any],
+    ) -> tuple[Any, bool]:
         """Over padded channels, and whether it is a depthwise convolution."""
         plain = operator.macs_at(counts)
         if kind(operator) in ("conv1d", "conv2d", "conv3d"):
             outs, ins = inputs["weight"][:2]
             groups = int(operator.arguments.get("groups") or 1)
-            wide, deep = padded_channels(outs, ins, groups, self._stairs)
-            return plain * (wide * deep) / max(1, outs * ins), groups > 1 and ins == 1
-        if kind(operator) in ("linear", "addmm", "mm") and outputs[0][-1]:
+            wide, deep = _padded(outs, ins, groups, self._stairs)
+            return plain * (wide * deep) / np.maximum(1, outs * ins), _is_depthwise(ins, groups)
+        if kind(operator) in ("linear", "addmm", "mm"):
             outs = outputs[0][-1]
-            return plain * ceil_to(outs, self._stairs.linear_out) / outs, False
+            return plain * ceil_to(outs, self._stairs.linear_out) / np.maximum(1, outs), False
         return plain, False
 
-    def _ms(self, work: Work) -> float:
+    def _parameters(self, operator: Operator, inputs: Mapping[str, Shape]) -> frozenset[str]:
+        """Names of the tensor arguments that are parameters."""
+        if operator.name not in self._held:
+            self._held[operator.name] = frozenset(name for name in inputs if _is_parameter(operator, name))
+        return self._held[operator.name]
+
+    def _ms(self, work: Work) -> Any:
         compute, memory = self._sheet.compute, self._sheet.memory
         share = compute.efficiency
         if work.depthwise and compute.depthwise_efficiency is not None:
@@ -193,14 +209,12 @@ class Estimate:
         far, near = self._traffic(work)
         moving = far / (memory.gb_per_s * 1e6) + near / ((memory.cache_gb_per_s or memory.gb_per_s) * 1e6)
         computing = work.macs / (compute.gmacs_per_s * share * 1e6)
-        return max(computing, moving) + self._sheet.overhead.operator_us / 1e3
+        return np.maximum(computing, moving) + self._sheet.overhead.operator_us / 1e3
 
-    def _traffic(self, work: Work) -> tuple[float, float]:
+    def _traffic(self, work: Work) -> tuple[Any, Any]:
         """Bytes to and from main memory, and to and from the cache: what fits it stays there."""
         room = self._sheet.memory.cache_kb * 1e3
-        near = (work.activations if work.activations <= room else 0.0) + (
-            work.weights if self._resident <= room else 0.0
-        )
+        near = work.activations * (work.activations <= room) + work.weights * (self._resident <= room)
         return work.activations + work.weights - near, near
 
     @cached_property
@@ -208,9 +222,24 @@ class Estimate:
         """Bytes of all weights of the original, which stay in a cache that holds them from call to call."""
         return float(ELEMENT_BYTES[self._sheet.precision] * self._net.parameters_at({}))
 
-    def _static(self, ms: float) -> float:
+    def _static(self, ms: Any) -> Any:
         """Millijoules that time alone costs."""
         return 0.0 if self._sheet.energy is None else self._sheet.energy.static_w * ms
+
+
+def _is_depthwise(ins: Any, groups: int) -> bool:
+    return groups > 1 and isinstance(ins, int) and ins == 1
+
+
+def _padded(outs: Any, ins: Any, groups: int, stairs: Stairs) -> tuple[Any, Any]:
+    """`padded_channels`, whose widths may be arrays here."""
+    wide, deep = ceil_to(outs, stairs.conv_out), ceil_to(ins, stairs.conv_in)
+    if _is_depthwise(ins, groups):
+        return np.where(outs % stairs.depthwise_even != 0, outs, wide), 1
+    if groups > 1:
+        return outs, ins
+    few, odd = ins < stairs.conv_in, ins % stairs.conv_even != 0
+    return np.where(np.logical_and(np.logical_not(few), odd), outs, wide), np.where(few | odd, ins, deep)
 
 
 def _is_parameter(operator: Operator, name: str) -> bool:

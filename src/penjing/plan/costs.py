@@ -303,18 +303,24 @@ def parameters(net: Network) -> Summed:
     return Summed(terms, constant=float(rest))
 
 
-def operators(net: Network, value: Callable[[Operator, Counts], float]) -> Summed:
+def operators(
+    net: Network, value: Callable[[Operator, Counts], float], *, vectorised: bool = False
+) -> Summed:
     """Any cost that is a sum over operators.
 
     Args:
         net: the network.
         value: (operator, counts) -> its cost.
+        vectorised: whether `value` takes arrays for widths, but for operators whose own formulas do not.
     """
 
     def of(operator: Operator) -> Callable[[Counts], float]:
         return lambda counts: value(operator, counts)
 
-    return Summed(Term(operator.depends, of(operator)) for operator in net.operators)
+    return Summed(
+        Term(operator.depends, of(operator), vectorised=vectorised and _is_polynomial(operator))
+        for operator in net.operators
+    )
 
 
 def _elements(net: Network, name: str, switch: str | None) -> Callable[[Mapping[str, Any]], Any]:

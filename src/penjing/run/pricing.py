@@ -18,7 +18,9 @@ def estimated(net: Network, estimate: Estimate) -> dict[str, Affine]:
     """What a device estimates, by quantity, operator by operator."""
 
     def priced(quantity: str) -> Affine:
-        parts = operators(net, lambda operator, counts: estimate.operator(quantity, operator, counts))
+        parts = operators(
+            net, lambda operator, counts: estimate.operator(quantity, operator, counts), vectorised=True
+        )
         return Affine(parts, offset=estimate.constant(quantity))
 
     return {quantity: priced(quantity) for quantity in estimate.quantities}
