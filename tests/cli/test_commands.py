@@ -66,7 +66,7 @@ def test_command_helps(capsys: pytest.CaptureFixture[str], command: list[str]) -
 
 
 def test_devices_and_criteria_list_every_entry(capsys: pytest.CaptureFixture[str]) -> None:
-    assert [row["name"] for row in record(capsys, "devices")] == list(DEVICES)
+    assert [row["name"] for row in record(capsys, "devices")] == [*DEVICES, "ssh:HOST"]
     assert [row["name"] for row in record(capsys, "criteria")] == list(CRITERIA)
     assert all(name in printed(capsys, "devices") for name in DEVICES)
     assert all(name in printed(capsys, "criteria") for name in CRITERIA)

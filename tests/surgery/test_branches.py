@@ -310,7 +310,12 @@ def test_model_without_a_branch_is_of_its_own_class_and_takes_other_shapes(name:
     model = seeded(build)
     small = cut(trace(model, x), Keep({}, tuple(branches))).model
     assert type(small) is type(model)
-    other = {"vit": x[:1].repeat(3, 1, 1), "resnet": x[:1, :, :6, :4]}.get(name, x[:1, :3])
+    if name == "vit":  # its positions fix the number of patches
+        other = x[:1].repeat(3, 1, 1)
+    elif name == "resnet":
+        other = x[:1, :, :6, :4]
+    else:
+        other = x[:1, :3]
     assert apart(small.eval()(other), without(model, [*branches.values()], other)) < 1e-5
 
 

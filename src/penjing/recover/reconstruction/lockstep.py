@@ -96,7 +96,17 @@ class Lockstep:
     def _name(self, node: fx.Node) -> str | None:
         """Of a parameter or buffer that the cut network has; it lacks what only dropped branches read."""
         name = self.net.trace.state.get(node.name)
-        return None if name in self._selection.unread else name
+        if name is None or name in self._selection.unread or (self._plan.dropped and not self._has(name)):
+            return None
+        return name
+
+    def _has(self, name: str) -> bool:
+        """Whether the cut module still holds it; what nobody read went with the module around it."""
+        try:
+            tensor_named(self._model, name)
+        except AttributeError:
+            return False
+        return True
 
     def _held(self, node: fx.Node) -> Any:
         name = self._name(node)
