@@ -17,7 +17,7 @@ from penjing.devices.fusion import folded
 from penjing.devices.measurement import Figure, Provenance, Unit
 from penjing.devices.sheet import ELEMENT_BYTES, Sheet, read_sheet
 from penjing.devices.stairs import Stairs, ceil_to
-from penjing.devices.terms import VIEWS, kind
+from penjing.devices.terms import VIEWS, is_depthwise, kind, padded_channels
 from penjing.network import Network, Operator, TensorRef
 
 Shape = tuple[int, ...]
@@ -188,8 +188,8 @@ class Estimate:
         if kind(operator) in ("conv1d", "conv2d", "conv3d"):
             outs, ins = inputs["weight"][:2]
             groups = int(operator.arguments.get("groups") or 1)
-            wide, deep = _padded(outs, ins, groups, self._stairs)
-            return plain * (wide * deep) / np.maximum(1, outs * ins), _is_depthwise(ins, groups)
+            wide, deep = padded_channels(outs, ins, groups, self._stairs)
+            return plain * (wide * deep) / np.maximum(1, outs * ins), is_depthwise(ins, groups)
         if kind(operator) in ("linear", "addmm", "mm"):
             outs = outputs[0][-1]
             return plain * ceil_to(outs, self._stairs.linear_out) / np.maximum(1, outs), False
@@ -225,21 +225,6 @@ class Estimate:
     def _static(self, ms: Any) -> Any:
         """Millijoules that time alone costs."""
         return 0.0 if self._sheet.energy is None else self._sheet.energy.static_w * ms
-
-
-def _is_depthwise(ins: Any, groups: int) -> bool:
-    return groups > 1 and isinstance(ins, int) and ins == 1
-
-
-def _padded(outs: Any, ins: Any, groups: int, stairs: Stairs) -> tuple[Any, Any]:
-    """`padded_channels`, whose widths may be arrays here."""
-    wide, deep = ceil_to(outs, stairs.conv_out), ceil_to(ins, stairs.conv_in)
-    if _is_depthwise(ins, groups):
-        return np.where(outs % stairs.depthwise_even != 0, outs, wide), 1
-    if groups > 1:
-        return outs, ins
-    few, odd = ins < stairs.conv_in, ins % stairs.conv_even != 0
-    return np.where(np.logical_and(np.logical_not(few), odd), outs, wide), np.where(few | odd, ins, deep)
 
 
 def _is_parameter(operator: Operator, name: str) -> bool:

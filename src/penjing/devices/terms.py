@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from penjing.devices.stairs import Stairs, ceil_to
 from penjing.network import Operator
@@ -50,20 +50,23 @@ def kind(operator: Operator) -> str:
     return operator.target.removeprefix("aten.").split(".")[0].rstrip("_")
 
 
-def padded_channels(outs: int, ins: int, groups: int, stairs: Stairs) -> tuple[int, int]:
-    """Output channels, and input channels of a group, as the device computes them.
+def is_depthwise(ins: Any, groups: int) -> bool:
+    """Whether a convolution of so many input channels a group has a kernel for each of them."""
+    return groups > 1 and isinstance(ins, int) and ins == 1
+
+
+def padded_channels(outs: Any, ins: Any, groups: int, stairs: Stairs) -> tuple[Any, Any]:
+    """Output channels, and input channels of a group, as the device computes them; they may be arrays.
 
     Few input channels (the first layer's) are not padded, nor are those of groups.
     """
-    if groups > 1 and ins == 1:
-        return (outs if outs % stairs.depthwise_even else ceil_to(outs, stairs.conv_out)), 1
+    wider, deeper = ceil_to(outs, stairs.conv_out) - outs, ceil_to(ins, stairs.conv_in) - ins
+    if is_depthwise(ins, groups):
+        return outs + wider * (outs % stairs.depthwise_even == 0), 1
     if groups > 1:
         return outs, ins
-    if ins < stairs.conv_in:
-        return ceil_to(outs, stairs.conv_out), ins
-    if ins % stairs.conv_even:
-        return outs, ins
-    return ceil_to(outs, stairs.conv_out), ceil_to(ins, stairs.conv_in)
+    few, even = ins < stairs.conv_in, ins % stairs.conv_even == 0
+    return outs + wider * (few | even), ins + deeper * ((ins >= stairs.conv_in) & even)
 
 
 def _convolution(at: Sized) -> Terms:
