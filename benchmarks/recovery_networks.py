@@ -21,7 +21,7 @@ from torch.nn import functional
 from penjing.datasets import LabelledImages, fashion_mnist
 from penjing.datasets.source import cache_folder
 from penjing.demo import FashionResNet, accuracy, load_network
-from penjing.demo.task import Augmented
+from penjing.demo.task import Augmented, quick_precision
 
 EPOCHS = 12
 BATCH = 128
@@ -90,13 +90,12 @@ def trained(data: LabelledImages, seed: int, epochs: int) -> nn.Module:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=RATE, total_steps=epochs * len(train), pct_start=0.2, cycle_momentum=False
     )
-    tiles = torch.cpu._is_amx_tile_supported()
     started = time.perf_counter()
     for epoch in range(1, epochs + 1):
         model.train()
         total = 0.0
         for inputs, labels in train:
-            with torch.autocast("cpu", torch.bfloat16, enabled=tiles):
+            with torch.autocast("cpu", torch.bfloat16, enabled=quick_precision() == "bfloat16"):
                 scores = model(inputs)
             loss = functional.cross_entropy(scores.float(), labels)
             optimizer.zero_grad()

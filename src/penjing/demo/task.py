@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,6 @@ def task() -> Task:
 def recovery(of: Task) -> list[Step]:
     """How the demo gets its accuracy back: layers solved again, then one gentle epoch of distillation."""
     assert of.train is not None
-    tiles = torch.cpu._is_amx_tile_supported()
     tuning = FineTune(
         epochs=1,
         train=of.train,
@@ -79,6 +79,12 @@ def recovery(of: Task) -> list[Step]:
         teacher_share=0.9,
         temperature=3.0,
         keep="last",
-        precision="bfloat16" if tiles else "float32",
+        precision=quick_precision(),
     )
     return [Reconstruct(), tuning]
+
+
+def quick_precision() -> Literal["bfloat16", "float32"]:
+    """Of training on this processor: with instructions for bfloat16, up to three times as quick in it."""
+    supported = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if supported else "float32"
