@@ -10,6 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from penjing.plan.costs import Line
 from penjing.plan.point import Point
 
 Way = Literal[1, -1]
@@ -61,6 +62,7 @@ class Ascent:
         self._levels = {way: np.full(shape, -1) for way in (1, -1)}
         self._gain = {way: np.full(shape, np.nan) for way in (1, -1)}
         self._cost = {quantity: {way: np.full(shape, np.nan) for way in (1, -1)} for quantity in point.totals}
+        self._reached: dict[tuple[int, int], dict[int, tuple[NDArray[np.intp], Line]]] = {}
         self._look(range(len(point.at)))
 
     def climb(self, caps: Mapping[str, float]) -> bool:
@@ -70,20 +72,26 @@ class Ascent:
     def _look(self, places: Iterable[int]) -> None:
         """Brings the moves of these choices up to date."""
         for place in places:
-            choice, here = self.point.problem.choices[place], self.point.at[place]
             lines = {quantity: self.point.line(quantity, place) for quantity in self._cost}
-            for way, levels in self._levels.items():
+            for way, (targets, gain) in self._within_reach(place).items():
+                self._levels[way][place], self._gain[way][place] = targets, gain
+                for quantity, line in lines.items():
+                    self._cost[quantity][way][place] = np.where(targets < 0, np.nan, line[targets])
+
+    def _within_reach(self, place: int) -> dict[int, tuple[NDArray[np.intp], Line]]:
+        """By way, the levels that one move leads to from where a choice is (-1 for none) and their gain."""
+        choice, here = self.point.problem.choices[place], self.point.at[place]
+        if (place, here) not in self._reached:
+            ways = self._reached[place, here] = {}
+            for way in self._levels:
                 targets = [here + way * reach for reach in REACH]
                 targets = [target for target in targets if 0 <= target < len(choice.levels)]
                 end = 0 if way < 0 else len(choice.levels) - 1
                 targets += [end] if end != here and end not in targets else []
-                count = len(targets)
-                levels[place, :count], levels[place, count:] = targets, -1
-                self._gain[way][place, :count] = choice.worth[targets] - choice.worth[here]
-                self._gain[way][place, count:] = np.nan
-                for quantity, line in lines.items():
-                    self._cost[quantity][way][place, :count] = line[targets]
-                    self._cost[quantity][way][place, count:] = np.nan
+                levels = np.array(targets + [-1] * (_WIDTH - len(targets)))
+                gain = np.where(levels < 0, np.nan, choice.worth[levels] - choice.worth[here])
+                ways[way] = levels, gain
+        return self._reached[place, here]
 
     def _move(self, place: int, level: int) -> None:
         self._look(self.point.move(place, level))

@@ -71,6 +71,10 @@ class Cost(ABC):
         """
         return None
 
+    def prepare(self, choices: Asked) -> None:
+        """Told beforehand which lines will be asked for: what is cheaper to work out together, is."""
+        return
+
     def tables(self, choices: Asked) -> list[Tables] | None:
         """The cost as the largest of some sums of tables.
 
@@ -139,6 +143,32 @@ class Summed(Cost):
     def neighbours(self, axis: str) -> frozenset[str]:
         """Axes that share a term with it."""
         return frozenset(name for number in self._of.get(axis, ()) for name in self._groups[number][0])
+
+    def prepare(self, choices: Asked) -> None:
+        """Works out every line of those terms that take arrays and depend on two choices, all at once."""
+        owner = {name: place for place, (axes, _) in enumerate(choices) for name in axes}
+        for number, (names, terms) in enumerate(self._groups):
+            places = sorted({owner[name] for name in names if name in owner})
+            if len(places) == 2 and all(term.vectorised for term in terms):
+                self._cross(number, choices[places[0]], choices[places[1]])
+
+    def _cross(self, number: int, one: tuple[Axes, Levels], other: tuple[Axes, Levels]) -> None:
+        """The lines of a group along either of the two choices that it depends on."""
+        (axes, levels), (others, widths) = one, other
+        names, terms = self._groups[number]
+        if len(levels) * len(widths) > LARGEST:
+            return
+        rows, columns = (
+            grid.ravel() for grid in np.meshgrid(np.asarray(levels), np.asarray(widths), indexing="ij")
+        )
+        counts = {name: rows if name in axes else columns for name in names if name in (*axes, *others)}
+        table = sum(term.value(counts) for term in terms) + np.zeros(rows.shape)
+        table = table.reshape(len(levels), len(widths))
+        for (mine, own), (theirs, far), lines in ((one, other, table.T), (other, one, table)):
+            choice = self._number(mine, own)
+            for width, line in zip(far, lines, strict=True):
+                fixed = [width if name in theirs else -1 for name in names if name not in mine]
+                self._lines[choice, number, *fixed] = line
 
     def tables(self, choices: Asked) -> list[Tables] | None:
         """One sum, with a table for the terms that depend on the same choices."""
@@ -230,6 +260,10 @@ class Affine(Cost):
     def neighbours(self, axis: str) -> frozenset[str]:
         """Those of the other cost."""
         return self._inner.neighbours(axis)
+
+    def prepare(self, choices: Asked) -> None:
+        """Told on to the other cost."""
+        self._inner.prepare(choices)
 
     def tables(self, choices: Asked) -> list[Tables] | None:
         """Those of the other cost, times the slope, plus the offset; a negative slope has none."""

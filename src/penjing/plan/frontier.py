@@ -64,6 +64,8 @@ class Frontier:
         """
         self.problem = problem
         self._unit = dict(limits)
+        for cost in problem.costs.values():
+            cost.prepare([(choice.axes, choice.levels) for choice in problem.choices])
         self._found = [self._seen(0, point) for point in sweep(problem)]
         self._seeds = sorted(self._found, key=lambda found: found.scale)
         start = Point(problem, [0] * len(problem.choices))

@@ -61,17 +61,17 @@ def sweep(problem: Problem) -> Iterator[Point]:
 
 def settle(point: Point, prices: Mapping[str, float], *, held: int | None = None) -> None:
     """Moves every choice but the one held in turn to its best level at these prices, until none moves."""
+    choices = point.problem.choices
+    changed = {place for place, choice in enumerate(choices) if len(choice.levels) > 1} - {held}
     for _ in range(PASSES):
-        moved = False
-        for place, choice in enumerate(point.problem.choices):
-            if len(choice.levels) == 1 or place == held:
-                continue
+        for place in sorted(changed):
+            changed.discard(place)
             value = _value(point, place, prices)
             level, here = int(value.argmax()), value[point.at[place]]
             if value[level] > here + _GAIN * (1 + abs(here)):
-                point.move(place, level)
-                moved = True
-        if not moved:
+                touched = point.move(place, level) - {place, held}
+                changed |= {other for other in touched if len(choices[other].levels) > 1}
+        if not changed:
             break
 
 
