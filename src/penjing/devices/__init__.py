@@ -5,10 +5,15 @@ from penjing.devices.costs import CostError, CostModel, OperatorCost
 from penjing.devices.cpu import Cpu
 from penjing.devices.device import Device
 from penjing.devices.eager import Eager
+from penjing.devices.ethos import EthosU
+from penjing.devices.executorch import ExecuTorch
 from penjing.devices.export import Artifact, to_onnx
 from penjing.devices.ideal import Macs, Params
+from penjing.devices.litert import LiteRt
 from penjing.devices.measurement import Figure, Measurement
+from penjing.devices.measuring import Measuring
 from penjing.devices.memory import MemoryModel, measure_memory
+from penjing.devices.micro import Micro
 from penjing.devices.nodes import NodeTime
 from penjing.devices.openvino import OpenVino
 from penjing.devices.program import to_program
@@ -31,10 +36,15 @@ __all__ = [
     "Device",
     "Eager",
     "Estimate",
+    "EthosU",
+    "ExecuTorch",
     "Figure",
+    "LiteRt",
     "Macs",
     "Measurement",
+    "Measuring",
     "MemoryModel",
+    "Micro",
     "NodeTime",
     "OpenVino",
     "OperatorCost",

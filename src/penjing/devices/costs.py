@@ -18,9 +18,9 @@ from penjing.devices.fit import Rates, Row, fit, priced
 from penjing.devices.fusion import folded
 from penjing.devices.matching import Signature, signature_of, times_by_signature
 from penjing.devices.measurement import Measurement
+from penjing.devices.measuring import Measuring
 from penjing.devices.stairs import Stairs
 from penjing.devices.terms import Terms, terms_of
-from penjing.devices.timed import Timed
 from penjing.devices.widths import Counts, alignments, sample
 from penjing.errors import PenjingError
 from penjing.network import Network, Operator
@@ -124,7 +124,7 @@ class CostModel:
     def calibrate(
         cls,
         net: Network,
-        device: Timed,
+        device: Measuring,
         build: Build,
         *,
         networks: int = 12,
@@ -296,7 +296,7 @@ class CostModel:
 
 
 def _measure(
-    net: Network, device: Timed, paths: Sequence[Path], chosen: Sequence[Counts], limit_s: float
+    net: Network, device: Measuring, paths: Sequence[Path], chosen: Sequence[Counts], limit_s: float
 ) -> list[dict[str, Any]]:
     """What the cache keeps of networks: widths, measurement, and the operators' part in it."""
     measured = device.measure(paths, call=net.call, limit_s=limit_s)

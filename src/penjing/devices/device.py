@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
 
+from torch import nn
+
+from penjing.devices.export import Artifact, to_onnx
+from penjing.devices.form import Form
 from penjing.devices.measurement import Provenance
+from penjing.errors import PenjingError
+from penjing.network import Call
 
 
 class Device(ABC):
@@ -17,19 +26,96 @@ class Device(ABC):
         provenance: how it comes to know.
         summary: one line for `penjing devices`.
         form: of the artifact that it runs.
+        package: of the runtime or compiler that it needs, on PyPI; "" for none.
+        module: that its package brings.
+        extra: of penjing's own installation that brings it; "" where it always comes along.
+        reads: the quantities that `figures` tells.
+        reads_provenance: how it comes to know those.
     """
 
     name: ClassVar[str]
     quantity: ClassVar[str]
     provenance: ClassVar[Provenance]
     summary: ClassVar[str]
-    form: ClassVar[Literal["onnx", "pt2"]] = "onnx"
+    form: ClassVar[Form] = "onnx"
+    package: ClassVar[str] = ""
+    module: ClassVar[str] = ""
+    extra: ClassVar[str] = ""
+    reads: ClassVar[frozenset[str]] = frozenset()
+    reads_provenance: ClassVar[Provenance] = "compiler"
+
+    @property
+    def error(self) -> float | None:
+        """Relative half-width of the band around latencies, cycles and energies; None where measured."""
+        return None
 
     @property
     def spec(self) -> str:
         """What `get` finds it by: its name, or the path of its sheet."""
         return self.name
 
+    @property
+    def clock_hz(self) -> float | None:
+        """Cycles a second; None where its latencies are not of a clock that is known."""
+        return None
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether what it needs is there."""
+        return not cls.module or find_spec(cls.module) is not None
+
+    @classmethod
+    def install(cls) -> str:
+        """The command that brings what it needs; "" where it always comes along."""
+        return f'pip install "penjing[{cls.extra}]"' if cls.extra else ""
+
+    def require(self) -> None:
+        """Makes sure that what it needs is there.
+
+        Raises:
+            PenjingError: PJ409, it is not installed.
+        """
+        if not self.installed():
+            raise PenjingError(
+                "PJ409",
+                f"device `{self.name}` needs {self.package}, which is not installed",
+                because="another device would give another latency",
+                tries=[self.install(), "penjing devices"],
+            )
+
     @abstractmethod
     def record(self) -> dict[str, Any]:
         """What a report says of the device: at least `name`, `runtime` and `threads`."""
+
+    def export(
+        self, model: nn.Module, call: Call, path: Path, *, calibration: Sequence[Call] = ()
+    ) -> Artifact:
+        """What the device runs, made of `model`: a file in its `form`.
+
+        Args:
+            model: left as it was.
+            call: the example inputs.
+            path: where to write.
+            calibration: more calls, for devices whose numbers have ranges.
+
+        Raises:
+            PenjingError: PJ402, the model has no such form; PJ403, the file computes something else; PJ405,
+                the runtime refuses it.
+        """
+        return to_onnx(model, call, path)
+
+    def figures(self, artifact: Path) -> Mapping[str, float]:
+        """What the device's own tools say of an artifact beside its latency, by quantity: `memory` in bytes.
+
+        Raises:
+            PenjingError: PJ405, they refuse it.
+        """
+        return {}
+
+    def remarks(self, artifact: Path) -> list[str]:
+        """What a user should know of the figures of an artifact.
+
+        Raises:
+            PenjingError: PJ405, the device's tools refuse it.
+        """
+        return []

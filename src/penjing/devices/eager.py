@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-import onnx
 import torch
-from onnx import numpy_helper
-from torch.nn import functional
+from torch import nn
 
+from penjing.devices.export import Artifact, own_words
+from penjing.devices.form import Form
 from penjing.devices.measurement import Measurement
+from penjing.devices.program import to_program
 from penjing.devices.refusal import existing, refused
 from penjing.devices.single import Single
 from penjing.devices.timed import Job, Timed
+from penjing.errors import PenjingError
 from penjing.network import Call
 
 
@@ -28,12 +30,26 @@ class Eager(Timed):
     summary: ClassVar[str] = "this machine's CPU through PyTorch, operator by operator, timed"
     package: ClassVar[str] = "torch"
     module: ClassVar[str] = "torch"
-    form: ClassVar[Literal["onnx", "pt2"]] = "pt2"
+    form: ClassVar[Form] = "pt2"
 
     @property
     def runtime(self) -> str:
         """Its version, with what it was built for."""
         return f"torch {torch.__version__}"
+
+    def export(
+        self, model: nn.Module, call: Call, path: Path, *, calibration: Sequence[Call] = ()
+    ) -> Artifact:
+        """A `.pt2` file; `calibration` is not needed for it."""
+        try:
+            return to_program(model, call, path)
+        except Exception as error:  # torch.export raises any type
+            raise PenjingError(
+                "PJ402",
+                f"`{type(model).__name__}` has no exported program",
+                because=own_words(error),
+                tries=["--device cpu, which runs ONNX"],
+            ) from error
 
     def job(self, artifact: Path, call: Call | None) -> Job:
         """An exported program, ready to run."""
@@ -50,13 +66,8 @@ class Eager(Timed):
 
     def single(self, single: Single) -> Job:
         """The operator itself, called with its weights."""
-        graph = onnx.load_from_string(single.model).graph
-        weight, bias = (torch.tensor(numpy_helper.to_array(one)) for one in graph.initializer)
-        x = torch.randn(single.shape)
-        if graph.node[0].op_type == "Gemm":
-            return _inferring(lambda: functional.linear(x, weight, bias))
-        groups, padding = single.shape[1] // weight.shape[1], weight.shape[2] // 2
-        return _inferring(lambda: functional.conv2d(x, weight, bias, padding=padding, groups=groups))
+        layer, x = single.layer(), torch.randn(single.shape)
+        return _inferring(lambda: layer(x))
 
     def _timed(
         self, paths: Sequence[Path | str], call: Call | None, limit_s: float, *, warm: bool

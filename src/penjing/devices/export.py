@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from onnxscript import ir
@@ -20,6 +20,7 @@ from torch.export import Dim
 
 from penjing.devices.compare import agreement
 from penjing.devices.feeds import outputs, tensors
+from penjing.devices.form import Form
 from penjing.devices.recurrent import TRANSLATIONS, fold_weights, odd_layers, unrolled
 from penjing.devices.size import artifact_size, weights_beside
 from penjing.errors import PenjingError
@@ -45,7 +46,7 @@ class Artifact:
         agreement: largest difference from the module on the example inputs, relative to the largest output.
         agrees: whether that is at most `AGREEMENT`.
         size_bytes: of all its files.
-        form: "onnx", or "pt2" (see `to_program`).
+        form: which kind of file it is.
     """
 
     path: Path
@@ -55,7 +56,7 @@ class Artifact:
     agreement: float
     agrees: bool
     size_bytes: int
-    form: Literal["onnx", "pt2"] = "onnx"
+    form: Form = "onnx"
 
     def record(self) -> dict[str, Any]:
         """As data, for JSON; the file by its name alone."""
@@ -144,7 +145,7 @@ def _with_fixed_batch(model: nn.Module, call: Call) -> torch.onnx.ONNXProgram:
         raise PenjingError(
             "PJ402",
             f"`{type(model).__name__}` has no ONNX form",
-            because=_own_words(error),
+            because=own_words(error),
             tries=[
                 "replace the operator that the exporter names",
                 "--device params, or macs, which need no ONNX form",
@@ -167,7 +168,7 @@ def _with_free_batch(model: nn.Module, call: Call) -> tuple[torch.onnx.ONNXProgr
         with quiet(), unstepped():
             program = _program(model, example, shapes=shapes)
     except Exception as error:  # likewise
-        return None, f"the exporter cannot leave it free: {_own_words(error)}"
+        return None, f"the exporter cannot leave it free: {own_words(error)}"
     ends = zip(tensors(call), program.model.graph.inputs, strict=True)
     fixed = [f"`{name}`" for name, value in ends if not _is_free(value)]
     return (None, f"the model's code fixes that of {', '.join(fixed)}") if fixed else (program, "")
@@ -244,7 +245,7 @@ def _weight_bytes(graph: ir.Graph) -> int:
     )
 
 
-def _own_words(error: BaseException) -> str:
+def own_words(error: BaseException) -> str:
     """The innermost cause's message, without the exporter's advice around it."""
     while error.__cause__ is not None:
         error = error.__cause__

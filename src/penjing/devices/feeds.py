@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -40,7 +39,10 @@ def outputs(result: Any) -> dict[str, Tensor]:
 def array(tensor: Tensor) -> npt.NDArray[Any]:
     """The tensor's values; bfloat16, which numpy lacks, as float32."""
     plain = tensor.detach().cpu()
-    return np.ascontiguousarray((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy())
+    values: npt.NDArray[Any] = (
+        (plain.float() if plain.dtype == torch.bfloat16 else plain).contiguous().numpy()
+    )
+    return values
 
 
 def _named(positional: Any, named: dict[str, Any], root: str) -> list[tuple[str, Any]]:

@@ -80,6 +80,17 @@ class Roofline(Device):
         return self.sheet.summary
 
     @property
+    def error(self) -> float:
+        """The sheet's."""
+        return self.sheet.error
+
+    @property
+    def clock_hz(self) -> float | None:
+        """The sheet's, where it tells."""
+        mhz = self.sheet.compute.clock_mhz
+        return None if mhz is None else mhz * 1e6
+
+    @property
     def spec(self) -> str:
         """The sheet's path, or the name of one that comes along."""
         return self.name if self.path is None else str(self.path)

@@ -33,11 +33,13 @@ class Compute(_Part):
         gmacs_per_s: multiply-accumulates at its peak, in 1e9 per second, at the sheet's precision.
         efficiency: the share of the peak that kernels reach on large convolutions and matrix products.
         depthwise_efficiency: likewise on depthwise convolutions, which reuse little; None for the same.
+        clock_mhz: cycles in a microsecond, by which latencies are told in cycles, too; None to tell none.
     """
 
     gmacs_per_s: Above
     efficiency: Share = 1.0
     depthwise_efficiency: Share | None = None
+    clock_mhz: Above | None = None
 
 
 class Memory(_Part):

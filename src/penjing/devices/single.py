@@ -1,4 +1,4 @@
-"""ONNX models of one operator, to probe a device with."""
+"""Models of one operator, to probe a device with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import onnx
+import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+from torch import nn
 
 _OPSET: Final = 18
 _IR_VERSION: Final = 10
@@ -24,6 +27,20 @@ class Single:
 
     model: bytes
     shape: tuple[int, ...]
+
+    def layer(self) -> nn.Module:
+        """The same operator as a PyTorch module."""
+        graph = onnx.load_from_string(self.model).graph
+        weight, bias = (torch.tensor(numpy_helper.to_array(one)) for one in graph.initializer)
+        made: nn.Module
+        if graph.node[0].op_type == "Gemm":
+            made = nn.Linear(weight.shape[1], weight.shape[0])
+        else:
+            outs, ins, kernel, _ = weight.shape
+            groups = self.shape[1] // ins
+            made = nn.Conv2d(ins * groups, outs, kernel, padding=kernel // 2, groups=groups)
+        made.load_state_dict({"weight": weight, "bias": bias})
+        return made.eval()
 
 
 def convolution(inputs: int, outputs: int, *, size: int, kernel: int, groups: int = 1) -> Single:

@@ -12,12 +12,15 @@ from typing import Any, Final
 from penjing.devices.cpu import Cpu
 from penjing.devices.device import Device
 from penjing.devices.eager import Eager
+from penjing.devices.ethos import CONFIGS, EthosU
+from penjing.devices.executorch import ExecuTorch
 from penjing.devices.ideal import Macs, Params
+from penjing.devices.litert import LiteRt
+from penjing.devices.micro import Micro
 from penjing.devices.openvino import OpenVino
 from penjing.devices.remote import Ssh
 from penjing.devices.roofline import SHEETS, Roofline
 from penjing.devices.sheet import read_sheet
-from penjing.devices.timed import Timed
 from penjing.errors import PenjingError
 
 REMOTE: Final = "ssh:"
@@ -32,12 +35,16 @@ DEVICES: Mapping[str, Callable[..., Device]] = MappingProxyType(
     {
         "cpu": Cpu,
         "openvino": OpenVino,
+        "litert": LiteRt,
+        "executorch": ExecuTorch,
         "torch": Eager,
         "rtx3090": partial(_sheet, "rtx3090"),
         "jetson-orin": partial(_sheet, "jetson-orin"),
         "phone-cpu": partial(_sheet, "phone-cpu"),
         "cortex-m7": partial(_sheet, "cortex-m7"),
         "npu": partial(_sheet, "npu"),
+        "cortex-m7-tflite-micro": partial(Micro, read_sheet(SHEETS / "cortex-m7.toml")),
+        **{config: partial(EthosU, config) for config in CONFIGS},
         "macs": Macs,
         "params": Params,
     }
@@ -100,11 +107,28 @@ def _elsewhere() -> dict[str, Any]:
     }
 
 
+def made_by(make: Callable[..., Device]) -> type[Device] | None:
+    """The class that an entry of `DEVICES` makes a device of; None where only calling it tells."""
+    kind = make.func if isinstance(make, partial) else make
+    return kind if isinstance(kind, type) and issubclass(kind, Device) else None
+
+
 def _row(name: str, make: Callable[..., Device]) -> dict[str, Any]:
-    if isinstance(make, type) and issubclass(make, Timed) and not make.installed():
-        known = {"quantity": make.quantity, "provenance": make.provenance, "summary": make.summary}
-        absent = {"runtime": make.package, "threads": 0, "hardware": "", "error": None}
-        return {"name": name, **known, **absent, "usable": False, "install": make.install()}
+    kind = made_by(make)
+    if kind is not None and not kind.installed():
+        summary = vars(kind).get("summary")  # of some, only a device itself can tell
+        return {
+            "name": name,
+            "quantity": kind.quantity,
+            "provenance": kind.provenance,
+            "summary": summary if isinstance(summary, str) else f"needs {kind.package}",
+            "runtime": kind.package,
+            "threads": 0,
+            "hardware": "",
+            "error": None,
+            "usable": False,
+            "install": kind.install(),
+        }
     device = make()
     record = device.record()
     return {

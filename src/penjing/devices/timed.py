@@ -7,16 +7,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from penjing.devices.cache import Cache
 from penjing.devices.clock import choose_basis, interleave
-from penjing.devices.device import Device
 from penjing.devices.fingerprint import Fingerprint
 from penjing.devices.measurement import Measurement, Provenance
-from penjing.devices.nodes import NodeTime
+from penjing.devices.measuring import Measuring
 from penjing.devices.processor import cpu_name
 from penjing.devices.single import Single
 from penjing.devices.stairs import Stairs, probe
@@ -37,24 +35,17 @@ PATIENCE_S: Final = 20.0
 
 
 @dataclass(frozen=True)
-class Timed(Device):
+class Timed(Measuring):
     """A runtime on this machine.
 
     A subclass says how an artifact becomes a job; all timing is done here, alike for every runtime.
 
     Attributes:
         threads: inside an operator; operators run one after another.
-        package: of the runtime, on PyPI.
-        module: that its package brings.
-        extra: of penjing's own installation that brings it; "" where it always comes along.
     """
 
     threads: int = 1
-    quantity: ClassVar[str] = "latency"
     provenance: ClassVar[Provenance] = "measured"
-    package: ClassVar[str]
-    module: ClassVar[str]
-    extra: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Refuses a number of threads that cannot be, and a runtime that is not there.
@@ -66,23 +57,7 @@ class Timed(Device):
             raise PenjingError(
                 "PJ406", f"device `{self.name}` cannot run on {self.threads} threads", tries=["threads=1"]
             )
-        if not self.installed():
-            raise PenjingError(
-                "PJ409",
-                f"device `{self.name}` needs {self.package}, which is not installed",
-                because="another device would give another latency",
-                tries=[self.install(), "penjing devices"],
-            )
-
-    @classmethod
-    def installed(cls) -> bool:
-        """Whether the runtime is there."""
-        return find_spec(cls.module) is not None
-
-    @classmethod
-    def install(cls) -> str:
-        """The command that brings the runtime; "" where it always comes along."""
-        return f'pip install "penjing[{cls.extra}]"' if cls.extra else ""
+        self.require()
 
     @property
     def runtime(self) -> str:
@@ -109,16 +84,6 @@ class Timed(Device):
     @abstractmethod
     def single(self, single: Single) -> Job:
         """A model of one operator as a job, likewise."""
-
-    def profile(
-        self, artifact: Path | str, *, call: Call | None = None, seconds: float = 0.5
-    ) -> list[NodeTime]:
-        """Times every operator of an artifact while the whole of it runs; nothing where that cannot be told.
-
-        Raises:
-            PenjingError: PJ404 or PJ405, as for `measure`.
-        """
-        return []
 
     def measure(
         self, artifacts: Path | str | Sequence[Path | str], *, call: Call | None = None, limit_s: float = 30.0

@@ -21,6 +21,7 @@ _BYTES: Final = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib
 QUANTITIES: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "latency": MappingProxyType(_TIMES),
+        "cycles": MappingProxyType(_COUNTS),
         "energy": MappingProxyType(_ENERGIES),
         "macs": MappingProxyType(_COUNTS),
         "params": MappingProxyType(_COUNTS),
@@ -29,13 +30,14 @@ QUANTITIES: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "units": MappingProxyType({}),
     }
 )
-"""What can be bounded, and the units it is written in, as multiples of ms, mJ, one, and bytes.
+"""What can be bounded, and the units it is written in, as multiples of ms, one, mJ and bytes.
 
 `units` is a share of every axis and has no absolute form.
 """
 
 _EXAMPLES: Final = {
     "latency": "2ms",
+    "cycles": "600k",
     "energy": "5mJ",
     "macs": "100M",
     "params": "1.2M",
@@ -46,7 +48,7 @@ _EXAMPLES: Final = {
 _AMOUNT: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-zµμ%]*)", re.IGNORECASE)
 
 Amount = str | float
-"""As `"0.5x"`, `"2ms"`; a plain number is absolute, in ms, mJ, operations, elements or bytes."""
+"""As `"0.5x"`, `"2ms"`; a plain number is absolute, in ms, cycles, mJ, operations, elements or bytes."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ class Budget:
         self,
         *,
         latency: Amount | None = None,
+        cycles: Amount | None = None,
         energy: Amount | None = None,
         macs: Amount | None = None,
         params: Amount | None = None,
@@ -150,6 +153,7 @@ class Budget:
         """
         given = {
             "latency": latency,
+            "cycles": cycles,
             "energy": energy,
             "macs": macs,
             "params": params,
@@ -191,7 +195,7 @@ class Budget:
         return budget
 
     def limits(self, before: Mapping[str, float]) -> dict[str, float]:
-        """Every bound but that on `units` as an absolute amount: ms, mJ, operations, elements, bytes.
+        """Every bound but that on `units` as an absolute amount: ms, cycles, mJ, operations, elements, bytes.
 
         Args:
             before: the original's figures by quantity, in the same units.

@@ -29,6 +29,7 @@ def _share(value: float) -> str:
 FORMATS: Mapping[str, Callable[[float], str]] = MappingProxyType(
     {
         "latency": partial(_scaled, scale=_MILLISECONDS),
+        "cycles": partial(_scaled, scale=_COUNTS),
         "energy": partial(_scaled, scale=_MILLIJOULES),
         "macs": partial(_scaled, scale=_COUNTS),
         "params": partial(_scaled, scale=_COUNTS),

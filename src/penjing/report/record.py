@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from penjing.recover import RecoveryRecord
 
+MetricOf = Literal["onnx", "tflite", "pytorch"]
+"""What a metric is of: the exported file, or the module."""
+
 
 class Record(BaseModel):
     """A part of the report: immutable, and closed, so that a file of another schema is noticed."""
@@ -39,14 +42,14 @@ class BudgetLine(Record):
     """One bound, and what came of it.
 
     Attributes:
-        quantity: latency, energy, macs, params, size, memory, units, or metric for the floor.
+        quantity: latency, cycles, energy, macs, params, size, memory, units, or metric for the floor.
         asked: as the user wrote it.
-        limit: absolute: ms, mJ, operations, elements, bytes; for units the share to keep; for the metric the
-            least that is allowed.
+        limit: absolute: ms, cycles, mJ, operations, elements, bytes; for units the share to keep; for the
+            metric the least that is allowed.
         achieved: likewise.
         within: whether `achieved` is within `limit`; the metric, not below it.
         met: the same, but never of what a device only estimates.
-        provenance: "measured", "analytic" or "exact".
+        provenance: "measured", "compiler", "analytic" or "exact".
         error: relative half-width of the band around what is estimated; None where nothing is.
     """
 
@@ -79,10 +82,13 @@ class Figures(Record):
         cpu_ms: median CPU time of a run.
         runs: how many runs the medians are of.
         spread: standard error of the median, relative to it.
+        cycles: of one call, where the device has a clock that it tells them by.
         energy_mj: of one call, where a device estimates it.
-        peak_memory_bytes: largest sum of tensors alive at once, weights aside; analytic.
+        peak_memory_bytes: largest sum of tensors alive at once, weights aside; analytic, or what the device's
+            own tools allocate.
         metric: what `evaluate` gives.
-        metric_of: what was evaluated: the exported "onnx", or the "pytorch" module where that cannot be.
+        metric_of: what was evaluated: the exported "onnx" or "tflite", or the "pytorch" module where that
+            cannot be.
     """
 
     params: int
@@ -94,9 +100,10 @@ class Figures(Record):
     runs: int
     spread: float | None
     peak_memory_bytes: int
+    cycles: float | None = None
     energy_mj: float | None = None
     metric: float | None
-    metric_of: Literal["onnx", "pytorch"] | None
+    metric_of: MetricOf | None
 
 
 class ProofLine(Record):

@@ -16,6 +16,7 @@ from penjing.report.record import BudgetLine, Figures, Report, RoundLine
 
 _ROWS = (
     ("latency", "latency_ms"),
+    ("cycles", "cycles"),
     ("energy", "energy_mj"),
     ("macs", "macs"),
     ("params", "params"),
@@ -148,7 +149,12 @@ def _timing(report: Report) -> str:
 
 
 def _artifact(figures: Figures) -> str:
-    return {"onnx": "exported ONNX file", "pytorch": "PyTorch module", None: ""}[figures.metric_of]
+    return {
+        "onnx": "exported ONNX file",
+        "tflite": "exported LiteRT file",
+        "pytorch": "PyTorch module",
+        None: "",
+    }[figures.metric_of]
 
 
 def _number(count: int, what: str) -> str:

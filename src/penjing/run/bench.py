@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -14,9 +14,9 @@ from penjing.devices import (
     Device,
     Estimate,
     Measurement,
+    Measuring,
     MemoryModel,
     Roofline,
-    Timed,
     to_onnx,
     to_program,
 )
@@ -25,8 +25,9 @@ from penjing.errors import PenjingError
 from penjing.network import Network, trace
 from penjing.plan import Plan
 from penjing.recover import Evaluate, measured
-from penjing.report import Figures
+from penjing.report import Figures, MetricOf
 from penjing.run.journal import Journal
+from penjing.run.ranges import ranges
 from penjing.run.shipped import Shipped
 from penjing.surgery import cut
 
@@ -66,15 +67,19 @@ class Pair:
 class Bench:
     """Measures what belongs to one network on one device."""
 
-    def __init__(self, net: Network, device: Device, journal: Journal) -> None:
+    def __init__(
+        self, net: Network, device: Device, journal: Journal, *, data: Iterable[Any] | None = None
+    ) -> None:
         """Exports and measures the original; `formless` says why there is no ONNX file, if so.
 
         Args:
             net: the network.
             device: where it must run.
             journal: where the original is kept, and what it was measured to take.
+            data: calibration batches, which artifacts in int8 take their ranges from.
         """
         self.net, self.device, self.folder = net, device, journal.work
+        self._data = data if device.record().get("precision") == "int8" and device.form == "tflite" else None
         self.memory = MemoryModel(net)
         self.estimate = _estimate(device, net)
         entry = journal.once("original", self._original)
@@ -88,32 +93,47 @@ class Bench:
         whole = cut(self.net, Plan()).model if self.net.trace.specialised else self.net.model
         artifact, formless = self._shipped(whole, folder / "original.onnx")
         alone = None
-        if isinstance(self.device, Timed):
+        if isinstance(self.device, Measuring):
             alone = self.device.measure([artifact.path], call=self.net.call)[0].record()
         return {"artifact": artifact.record(), "formless": formless, "alone": alone}
 
     def amounts(self) -> dict[str, float]:
         """The original's figures by quantity of a budget."""
-        latency = {"latency": self.alone.latency_ms} if self.alone else {}
-        return {**latency, **self.exact({}), "size": float(self.original.size_bytes)}
+        latency = self.timed(self.alone.latency_ms) if self.alone else {}
+        return {**latency, **self.exact({}), **self.read(self.original)}
+
+    def timed(self, latency_ms: float) -> dict[str, float]:
+        """A latency by quantity: in cycles too, where the device has a clock."""
+        return self._in_cycles({"latency": latency_ms})
+
+    def read(self, artifact: Artifact) -> dict[str, float]:
+        """What is read off a file: its size, and what the device's own tools say of it."""
+        return {"size": float(artifact.size_bytes), **self.device.figures(artifact.path)}
 
     def exact(self, counts: Counts) -> dict[str, float]:
         """What follows from widths alone, by quantity; where a branch is gone, at most that.
 
         What a device estimates is among it.
         """
-        return _exact(self.net, self.memory, self.estimate, counts)
+        return self._in_cycles(_exact(self.net, self.memory, self.estimate, counts))
 
     def exact_of(self, model: nn.Module, plan: Plan) -> dict[str, float]:
         """The same of a network that was cut: traced anew where what fed a dropped branch may be gone."""
         if not plan.dropped:
             return self.exact(plan.counts())
         small = trace(model, self.net.call)
-        return _exact(small, MemoryModel(small), _estimate(self.device, small), {})
+        return self._in_cycles(_exact(small, MemoryModel(small), _estimate(self.device, small), {}))
 
-    def export(self, model: nn.Module, path: Path) -> Artifact:
-        """The artifact of `model`; its batch is fixed where the original's has to be."""
+    def export(self, model: nn.Module, path: Path, *, draft: bool = True) -> Artifact:
+        """The artifact of `model`; its batch is fixed where the original's has to be.
+
+        The ranges of int8 numbers of a `draft` are those of the example: good enough to be timed.
+        """
         why = self.original.static
+        if self.device.form != "onnx":
+            path = path.with_suffix(f".{self.device.form}")
+            calls = () if draft else ranges(self.net, self._data)
+            return self.device.export(model, self.net.call, path, calibration=calls)
         if self.formless:
             return to_program(model, self.net.call, path.with_suffix(".pt2"))
         artifact = to_onnx(model, self.net.call, path, free_batch=not why)
@@ -125,19 +145,30 @@ class Bench:
         Raises:
             PenjingError: as `to_onnx`.
         """
-        if self.device.form == "pt2":
-            why = f"device `{self.device.name}` runs the exported program, so that there is no ONNX file"
-            return to_program(model, self.net.call, path.with_suffix(".pt2")), why
+        if self.device.form != "onnx":
+            form = self.device.form
+            why = f"device `{self.device.name}` runs a `.{form}` file, so that there is no ONNX file"
+            calls = ranges(self.net, self._data)
+            return self.device.export(
+                model, self.net.call, path.with_suffix(f".{form}"), calibration=calls
+            ), why
         try:
             return to_onnx(model, self.net.call, path), ""
         except PenjingError as refusal:
-            if isinstance(self.device, Timed):
+            if isinstance(self.device, Measuring):
                 raise
             try:
                 program = to_program(model, self.net.call, path.with_suffix(".pt2"))
             except Exception:  # torch.export raises any type
                 raise refusal from None
             return program, f"there is no ONNX file: {refusal.what} ({refusal.because})"
+
+    def _in_cycles(self, amounts: dict[str, float]) -> dict[str, float]:
+        """Adds cycles where there is a latency and the device has a clock."""
+        hz = self.device.clock_hz
+        if hz is None or "latency" not in amounts:
+            return amounts
+        return {**amounts, "cycles": amounts["latency"] * hz / 1e3}
 
     def discard(self, artifact: Artifact) -> None:
         """Removes an artifact that has served."""
@@ -146,7 +177,7 @@ class Bench:
 
     def pair(self, artifact: Artifact) -> Pair:
         """Times an artifact beside the original."""
-        if not isinstance(self.device, Timed):
+        if not isinstance(self.device, Measuring):
             return Pair(None, None)
         return Pair(*self.device.compare(self.original.path, artifact.path, call=self.net.call))
 
@@ -155,27 +186,30 @@ class Bench:
         artifact: Artifact,
         measurement: Measurement | None,
         exact: Mapping[str, float],
-        metric: tuple[float, Literal["onnx", "pytorch"]] | None,
+        metric: tuple[float, MetricOf] | None,
     ) -> Figures:
         """A model in figures, for the report."""
+        read = self.read(artifact)
+        timed = self.timed(measurement.latency_ms) if measurement else exact
         return Figures(
             params=round(exact["params"]),
             macs=round(exact["macs"]),
             size_bytes=artifact.size_bytes,
-            latency_ms=measurement.latency_ms if measurement else exact.get("latency"),
+            latency_ms=timed.get("latency"),
+            cycles=timed.get("cycles"),
             energy_mj=exact.get("energy"),
             wall_ms=measurement.wall_ms if measurement else None,
             cpu_ms=measurement.cpu_ms if measurement else None,
             runs=measurement.runs if measurement else 0,
             spread=measurement.spread if measurement else None,
-            peak_memory_bytes=round(exact["memory"]),
+            peak_memory_bytes=round(read.get("memory", exact["memory"])),
             metric=metric[0] if metric else None,
             metric_of=metric[1] if metric else None,
         )
 
     def metrics(
         self, evaluate: Evaluate, model: nn.Module, artifact: Artifact
-    ) -> tuple[float, float, Literal["onnx", "pytorch"], str]:
+    ) -> tuple[float, float, MetricOf, str]:
         """The metric of the original and of `model`, by their artifacts if those can stand in for them.
 
         Returns:
@@ -184,14 +218,22 @@ class Bench:
         Raises:
             PenjingError: PJ315, `evaluate` fails on the modules themselves.
         """
-        if self.formless:
-            note = "the metric is that of the PyTorch modules: there is no ONNX file"
+        of: MetricOf = "tflite" if self.original.form == "tflite" else "onnx"
+        if self.formless and of == "onnx":
+            note = (
+                "the metric is that of the PyTorch modules: `evaluate` is not asked about files of this kind"
+            )
+            note = (
+                note
+                if self.device.form != "onnx"
+                else "the metric is that of the PyTorch modules: there is no ONNX file"
+            )
             return measured(evaluate, self.net.model), measured(evaluate, model), "pytorch", note
         threads, call = int(self.device.record()["threads"]), self.net.call
         try:
             before = Shipped(self.original.path, self.net.model, call, threads=threads)
             after = Shipped(artifact.path, model, call, threads=threads)
-            return measured(evaluate, before), measured(evaluate, after), "onnx", ""
+            return measured(evaluate, before), measured(evaluate, after), of, ""
         except PenjingError as error:
             why = f"{error.what}: {error.because}" if error.because else error.what
         note = f"the metric is that of the PyTorch modules: `evaluate` fails on the exported files ({why})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from penjing.devices import Artifact, CostModel, Timed
+from penjing.devices import Artifact, CostModel, Measuring
 from penjing.plan import Plan
 from penjing.recover import Watch
 from penjing.run.bench import Bench
@@ -24,7 +24,7 @@ def calibrate(bench: Bench, *, seed: int, watch: Watch) -> CostModel:
         watch: told of every network.
     """
     device, net = bench.device, bench.net
-    assert isinstance(device, Timed)
+    assert isinstance(device, Measuring)
     made: list[Artifact] = []
     with watch.track("networks to calibrate with", NETWORKS) as advance:
 

@@ -19,7 +19,7 @@ from penjing.run.inputs import FILE, load_inputs
 from penjing.run.state import load_state
 from penjing.surgery import redo
 
-FORMS: Final = MappingProxyType({"onnx": "model.onnx", "pt2": "model.pt2"})
+FORMS: Final = MappingProxyType({form: f"model.{form}" for form in ("onnx", "pt2", "tflite", "pte")})
 """What `export` gives, and the file of a run that holds it."""
 
 

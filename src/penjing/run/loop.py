@@ -78,7 +78,7 @@ def _run(session: Session) -> Outcome:
         net = trace(job.model, job.example_inputs)
         check_wishes(net, Wishes(job.keep, job.only, job.exact, job.budget.share, depth=job.depth))
     with log.stage("measure", "measuring the original"):
-        bench = Bench(net, job.device, journal)
+        bench = Bench(net, job.device, journal, data=job.data)
         before = bench.amounts()
     limits = limits_of(job, before)
     floor = floor_of(job, journal, log)
@@ -267,7 +267,7 @@ def _final(
     """
 
     def timed(folder: Path) -> dict[str, Any]:
-        artifact = bench.export(found.cut.model, folder / "model.onnx")
+        artifact = bench.export(found.cut.model, folder / "model.onnx", draft=False)
         if same:  # timing the same network twice would show noise
             return {"artifact": artifact.record(), "pair": Pair(bench.alone, bench.alone).record()}
         pairs = [bench.pair(artifact)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from penjing.devices import Device, Estimate, Timed
+from penjing.devices import Device, Estimate, Measuring
 from penjing.network import Network, trace
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
@@ -54,7 +54,7 @@ def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int 
         }
         if bench.estimate is not None:
             return {**record, "operators": _estimated(net, bench.estimate), "error": bench.estimate.band}
-        if not isinstance(device, Timed):
+        if not isinstance(device, Measuring):
             return {**record, "operators": _counted(net)}
         with log.stage("plan", "calibrating the latency model"):
             costs = calibrate(bench, seed=seed, watch=log)

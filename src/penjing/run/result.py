@@ -8,7 +8,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Literal
 
 import torch
 
@@ -25,6 +24,7 @@ from penjing.report import (
     DeviceFigures,
     ExportLine,
     Figures,
+    MetricOf,
     ProofLine,
     Report,
     RoundLine,
@@ -34,7 +34,7 @@ from penjing.run.job import Job
 from penjing.run.progress import STAGES
 from penjing.run.search import Found
 
-Metrics = tuple[float, float, Literal["onnx", "pytorch"], str]
+Metrics = tuple[float, float, MetricOf, str]
 
 _PROVENANCE: Mapping[str, str] = {"latency": "measured", "size": "measured"}
 
@@ -109,6 +109,7 @@ def report_of(made: Ingredients) -> Report:
             *narrow(bench.net, found.plan, job),
             *([bench.formless] if bench.formless else []),
             *unlike(job, after),
+            *job.device.remarks(made.artifact.path),
             *made.notes,
             *([metrics[3]] if metrics and metrics[3] else []),
         ),
@@ -151,8 +152,11 @@ def budget_lines(
 
 def _known(job: Job, quantity: str) -> tuple[str, float | None]:
     """How a quantity is known, and the band around it where a device estimates it."""
-    if isinstance(job.device, Roofline) and quantity in ("latency", "energy"):
-        return job.device.provenance, job.device.sheet.error
+    device = job.device
+    if device.error is not None and quantity in ("latency", "cycles", "energy"):
+        return device.provenance, device.error
+    if quantity in device.reads:
+        return device.reads_provenance, None
     return _PROVENANCE.get(quantity, "analytic"), None
 
 
@@ -173,7 +177,7 @@ def _line(
 
 def amounts_of(figures: Figures) -> dict[str, float]:
     """Figures by quantity of a budget."""
-    told = {"latency": figures.latency_ms, "energy": figures.energy_mj}
+    told = {"latency": figures.latency_ms, "cycles": figures.cycles, "energy": figures.energy_mj}
     return {
         **{quantity: value for quantity, value in told.items() if value is not None},
         "macs": float(figures.macs),
@@ -204,7 +208,7 @@ def unlike(job: Job, after: Figures) -> list[str]:
     if not isinstance(job.device, Roofline):
         return []
     sheet, notes = job.device.sheet, []
-    share = ELEMENT_BYTES[sheet.precision] / ELEMENT_BYTES["float32"]
+    share = 1.0 if job.device.reads else ELEMENT_BYTES[sheet.precision] / ELEMENT_BYTES["float32"]
     if share < 1:
         notes.append(
             f"`{sheet.name}` is estimated to run the network in {sheet.precision}; the artifact is float32"

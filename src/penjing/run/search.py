@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from penjing import plan as planning
-from penjing.devices import Artifact, CostError, CostModel, Roofline, Timed
+from penjing.devices import Artifact, CostError, CostModel, Measuring, Roofline
 from penjing.devices.widths import alignments
 from penjing.errors import PenjingError
 from penjing.network import Network
@@ -95,12 +95,14 @@ class Search:
             journal: where measurements are kept.
             thrifty: whether candidates are exported only where what is bounded follows from the file.
         """
-        self._from_file = frozenset({"latency", "size"} if isinstance(job.device, Timed) else {"size"})
+        asked = {"latency", "cycles"} if isinstance(job.device, Measuring) else set()
+        self._from_file = frozenset({"size"} | asked | job.device.reads)
         self._exports = not thrifty or bool(self._from_file & set(bounded))
         self._job, self._bench, self._before, self._bounded = job, bench, before, frozenset(bounded)
         self._log, self._journal = log, journal
         self._parameters = planning.parameters(bench.net)
         self._bytes = float(WEIGHT_BYTES)
+        self._held = before["memory"] / max(1.0, bench.exact({})["memory"])
         self._last: tuple[Plan, Cut] | None = None
         self.costs: CostModel | None = None
         self._scale = 1.0
@@ -108,7 +110,7 @@ class Search:
         if isinstance(job.device, Roofline):
             multiples = alignments(bench.net, job.device.stairs)
             self._steps = lambda axis: multiples.get(axis, 1)
-        if "latency" in self._bounded & self._from_file:
+        if asked & self._bounded:
             with log.stage("plan", "calibrating the latency model"):
                 entry = journal.once(
                     "calibration", lambda _: calibrate(bench, seed=job.seed, watch=log).record()
@@ -183,11 +185,13 @@ class Search:
             "macs": planning.macs(net),
             "params": self._parameters,
             "size": self._size(),
-            "memory": memory(self._bench.memory),
+            "memory": Affine(memory(self._bench.memory), slope=self._held),
             **(estimated(net, self._bench.estimate) if self._bench.estimate else {}),
         }
         if self.costs is not None:
             known["latency"] = latency(net, self.costs, self._scale)
+        if "latency" in known and job.device.clock_hz is not None:
+            known["cycles"] = Affine(known["latency"], slope=job.device.clock_hz / 1e3)
         return Allocator(
             net,
             ground.scores,
@@ -212,8 +216,10 @@ class Search:
 
     def _predict(self, plan: Plan) -> Amounts:
         counts = counts_of(self._bench.net, plan)
-        latency = {"latency": self._scale * self.costs.latency_ms(counts)} if self.costs else {}
-        return {**latency, **self._bench.exact(counts), "size": self._size().total(counts)}
+        timed = self._bench.timed(self._scale * self.costs.latency_ms(counts)) if self.costs else {}
+        exact = self._bench.exact(counts)
+        memory = {"memory": self._held * exact["memory"]}
+        return {**timed, **exact, **memory, "size": self._size().total(counts)}
 
     def _measured(self, plan: Plan, ground: Ground, name: str) -> Amounts:
         """What a plan comes to: measured once; what is learnt goes into the models."""
@@ -231,24 +237,27 @@ class Search:
         if self._exports:
             with self._log.stage("measure", "measuring a candidate"):
                 artifact = self._bench.export(made.model, self._bench.folder / "candidate.onnx")
-                latency = self._latency(artifact) if self.costs is not None else {}
+                timed = self._timed(artifact) if self.costs is not None else {}
+                read = self._bench.read(artifact)
                 self._bench.discard(artifact)
-            amounts = {**latency, **amounts, "size": float(artifact.size_bytes)}
+            amounts = {**timed, **amounts, **read}
         self._last = plan, made
         self._log.event("candidate", counts=counts, measured=amounts)
         return amounts
 
     def _learn(self, counts: Mapping[str, int], amounts: Amounts) -> None:
-        """Takes a measured network into the models of latency and size."""
+        """Takes a measured network into the models of latency, memory and size."""
         if self.costs is not None:
             self.costs.update([(counts, amounts["latency"] / self._scale)])
+        if "memory" in self._from_file and "memory" in amounts:
+            self._held = amounts["memory"] / max(1.0, self._bench.exact(counts)["memory"])
         fewer = self._before["params"] - amounts["params"]
         if fewer > 0 and "size" in amounts:
             self._bytes = (self._before["size"] - amounts["size"]) / fewer
 
-    def _latency(self, artifact: Artifact) -> dict[str, float]:
+    def _timed(self, artifact: Artifact) -> dict[str, float]:
         """In ms of the session in which the original was first measured, so that limits stay comparable."""
-        return {"latency": self._before["latency"] * self._bench.pair(artifact).ratio}
+        return self._bench.timed(self._before["latency"] * self._bench.pair(artifact).ratio)
 
     def _impossible(self, limits: Amounts, ground: Ground, found: list[Candidate[Plan]]) -> PenjingError:
         """What was measured says that the planner was too hopeful."""

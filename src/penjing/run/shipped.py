@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from penjing.devices.feeds import feeds
+from penjing.devices.interpreter import Interpreter
 from penjing.devices.session import Session
 from penjing.network import Call
 from penjing.network.batch import kept_modes
@@ -20,7 +21,7 @@ _COMPUTED: Final = object()
 
 
 class Shipped(nn.Module):
-    """Calls an ONNX file as the model that it was exported from was called."""
+    """Calls an ONNX or a LiteRT file as the model that it was exported from was called."""
 
     def __init__(self, path: Path, model: nn.Module, call: Call, *, threads: int = 1) -> None:
         """Loads the file.
@@ -32,7 +33,8 @@ class Shipped(nn.Module):
             threads: for the runtime.
         """
         super().__init__()
-        self._session = Session(path, threads=threads)
+        made = Interpreter if path.suffix == ".tflite" else Session
+        self._session: Interpreter | Session = made(path, threads=threads)
         self._signature = inspect.signature(model.forward)
         self._named = tuple(call.kwargs)
         self._inputs = tuple(feeds(call))

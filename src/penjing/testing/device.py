@@ -15,7 +15,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from penjing.devices import Device, Roofline, Timed, to_onnx, to_program
+from penjing.devices import Device, Roofline, Timed
 from penjing.devices.measurement import Provenance
 from penjing.errors import PenjingError
 from penjing.network import Call, trace
@@ -79,9 +79,8 @@ def _measured(device: Timed) -> tuple[float, float]:
     _refuses("PJ406", "no threads", lambda: replace(device, threads=0))
     call = Call((torch.zeros(1, 8, 16, 16),), {})
     with tempfile.TemporaryDirectory(prefix="penjing-check-") as folder:
-        export = to_onnx if device.form == "onnx" else to_program
         names = [Path(folder) / f"{width}.{device.form}" for width in _WIDTHS]
-        paths = [export(_network(w), call, name).path for w, name in zip(_WIDTHS, names, strict=True)]
+        paths = [device.export(_network(w), call, name).path for w, name in zip(_WIDTHS, names, strict=True)]
         small, large = (one.latency_ms for one in device.compare(*paths, call=call))
         first, second = (one.latency_ms for one in device.compare(paths[1], paths[1], call=call))
         broken = Path(folder) / f"broken{paths[0].suffix}"
