@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from penjing.devices import OpenVino, describe, get
-from penjing.devices import timed as timed_module
+from penjing.devices import device as device_module
 from penjing.devices.single import convolution
 from penjing.errors import PenjingError
 from penjing.network import Call
@@ -19,7 +19,7 @@ here = pytest.mark.skipif(not OpenVino.installed(), reason="OpenVINO is an extra
 def test_absent_runtime_names_what_to_install_and_no_other_device_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timed_module, "find_spec", lambda name: None if name == "openvino" else name)
+    monkeypatch.setattr(device_module, "find_spec", lambda name: None if name == "openvino" else name)
     with pytest.raises(PenjingError, match="openvino, which is not installed") as caught:
         get("openvino")
     assert caught.value.code == "PJ409"

@@ -35,8 +35,8 @@ class Micro(Roofline):
     """A microcontroller that runs int8 files in tflite-micro.
 
     The memory is that of the arena: what tflite-micro's interpreter allocates for this file when it runs
-    here, whose bookkeeping has 8-byte pointers, so that a 32-bit processor takes a little less. Latency,
-    cycles and energy are the sheet's estimate.
+    here. A board's build may take another amount: bookkeeping has 8-byte pointers here, and kernels ask for
+    the scratch memory that this machine's ones need. Latency, cycles and energy are the sheet's estimate.
     """
 
     form: ClassVar[Form] = "tflite"

@@ -141,7 +141,7 @@ def _round(number: int, line: RoundLine) -> str:
 
 
 def _timing(report: Report) -> str:
-    if report.after.runs == 0:
+    if report.after.runs == 0 or report.device.provenance != "measured":
         return report.device.provenance
     clock = {"wall": "wall clock", "cpu": "CPU time, the machine being busy", None: ""}[report.device.basis]
     spread = f", spread {report.after.spread:.1%}" if report.after.spread is not None else ""

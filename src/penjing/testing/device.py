@@ -15,7 +15,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from penjing.devices import Device, Roofline, Timed
+from penjing.devices import Device, Measuring, Roofline, Timed
 from penjing.devices.measurement import Provenance
 from penjing.errors import PenjingError
 from penjing.network import Call, trace
@@ -68,19 +68,23 @@ def check_device(device: Device) -> DeviceConformance:
     _hold(record.get("provenance") == device.provenance, "its record is of another provenance")
     _hold(json.loads(json.dumps(record)) == record, "its record does not survive JSON")
     narrow = wide = None
-    if isinstance(device, Timed):
+    if isinstance(device, Measuring):
         narrow, wide = _measured(device)
     elif isinstance(device, Roofline):
         narrow, wide = _estimated(device)
     return DeviceConformance(device.provenance, narrow, wide)
 
 
-def _measured(device: Timed) -> tuple[float, float]:
-    _refuses("PJ406", "no threads", lambda: replace(device, threads=0))
+def _measured(device: Measuring) -> tuple[float, float]:
+    if isinstance(device, Timed):
+        _refuses("PJ406", "no threads", lambda: replace(device, threads=0))
     call = Call((torch.zeros(1, 8, 16, 16),), {})
     with tempfile.TemporaryDirectory(prefix="penjing-check-") as folder:
         names = [Path(folder) / f"{width}.{device.form}" for width in _WIDTHS]
         paths = [device.export(_network(w), call, name).path for w, name in zip(_WIDTHS, names, strict=True)]
+        read = [device.figures(path) for path in paths]
+        _hold(all(set(one) == set(device.reads) for one in read), "it tells other figures than it says")
+        _hold(all(read[0][q] <= read[1][q] for q in device.reads), "eight times the width needs less of it")
         small, large = (one.latency_ms for one in device.compare(*paths, call=call))
         first, second = (one.latency_ms for one in device.compare(paths[1], paths[1], call=call))
         broken = Path(folder) / f"broken{paths[0].suffix}"
