@@ -16,10 +16,15 @@ Threads = Annotated[int, typer.Option(help="Threads that the device may use.")]
 Device = Annotated[str, typer.Option(help="Where it must run; see `penjing devices`.")]
 
 
-def profile(model: Model, device: Device = "cpu", threads: Threads = 1, json: Json = False) -> None:
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what is in the cache.")]
+
+
+def profile(
+    model: Model, device: Device = "cpu", threads: Threads = 1, fresh: Fresh = False, json: Json = False
+) -> None:
     """Measure a model on a device: the whole of it, and every operator's part."""
     task = api.load_task(model)
-    record = api.profile(task.model, task.example_inputs, device=device, threads=threads)
+    record = api.profile(task.model, task.example_inputs, device=device, threads=threads, fresh=fresh)
     if json:
         print_record(record)
     else:
@@ -40,6 +45,7 @@ def _headline(record: dict[str, Any]) -> str:
             f"latency {written('latency', record['latency_ms'])}: {runs}",
             f"sum of operators {written('latency', record['predicted_ms'])}",
             f"error of the latency model on {error['networks']} measured networks: {known}",
+            f"measured on {record['measured_on']}; --fresh measures again",
         ]
     quantities = {"size": "size_bytes", "memory": "peak_memory_bytes", "macs": "macs", "params": "params"}
     lines.append(", ".join(f"{name} {written(name, record[key])}" for name, key in quantities.items()))

@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import date
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from penjing.devices import Device, Estimate, Measuring
+from penjing.devices import Cache, Device, Estimate, Measuring
 from penjing.network import Network, trace
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
 from penjing.run.directory import room
 from penjing.run.journal import Journal
 from penjing.run.progress import Log
+from penjing.run.subject import subject
 
 
-def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int = 0) -> dict[str, Any]:
-    """Measures a network as it is, and fits its operators' share in the time.
+def profile(
+    model: nn.Module, example_inputs: Any, device: Device, *, seed: int = 0, fresh: bool = False
+) -> dict[str, Any]:
+    """Measures a network as it is, and fits its operators' share in the time; once, for one that measures.
+
+    What was measured is kept, and given again for the same model, code and inputs on the same device.
 
     Args:
         model: the network's module.
         example_inputs: as the model is called.
         device: where it must run; one that only counts gives no times.
         seed: of the networks that the latency model is fitted to.
+        fresh: measure again whatever is kept.
 
     Returns:
         A record: the whole network's figures, and one row per operator that costs something. `predicted_ms`
         is the sum of the operators, beside the measured `latency_ms`; `model_error` says how far
         predictions are from measured networks that the fit had not seen. A device that estimates gives the
-        half-width of its band as `error`, and no measured times.
+        half-width of its band as `error`, and no measured times. `measured_on` is the day of the measurement.
 
     Raises:
         PenjingError: the model cannot be traced or exported; PJ602, there is no room for its export.
     """
+    of = subject(model, example_inputs) if isinstance(device, Measuring) else None
+    if of is None or not isinstance(device, Measuring):
+        return _profiled(model, example_inputs, device, seed)
+    cache, name = Cache(), f"profile-{device.fingerprint.key()}-{of}-{seed}"
+    known = {} if fresh else cache.load(name)
+    if not known:
+        known = _profiled(model, example_inputs, device, seed)
+        cache.save(name, known)
+    return known
+
+
+def _profiled(model: nn.Module, example_inputs: Any, device: Device, seed: int) -> dict[str, Any]:
     log = Log(StringIO())
     with room(), tempfile.TemporaryDirectory(prefix="penjing-") as folder:
         with log.stage("trace", "tracing"):
@@ -48,6 +67,7 @@ def profile(model: nn.Module, example_inputs: Any, device: Device, *, seed: int 
             "device": device.record(),
             "basis": bench.alone.basis if bench.alone else None,
             **figures.model_dump(exclude={"metric", "metric_of"}),
+            "measured_on": str(date.today()),
             "predicted_ms": None,
             "model_error": None,
             "operators": [],
