@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from penjing.errors import PenjingError
-from penjing.run.adjust import Candidate, adjust, best
+from penjing.run.adjust import FULL, Candidate, adjust, best
 
 Curve = Callable[[int], float]
 
@@ -168,3 +168,25 @@ def test_best_candidate_keeps_most_worth_of_those_that_use_the_budget() -> None:
     worth = {"dull": 1.0, "worthy": 2.0, "small": 3.0}
     assert best(found, worth.__getitem__).plan == "worthy"
     assert best(found[2:], worth.__getitem__).plan == "small"
+
+
+def test_search_goes_on_beyond_its_usual_end_while_no_candidate_uses_the_budget() -> None:
+    """Three timings are spoilt by another program; then the machine is quiet."""
+    spoilt = iter([1.8, 1.7, 1.6])
+    found = adjust(
+        {"latency": 100.0},
+        plan=lambda target: round(target["latency"]),
+        predict=lambda plan: {"latency": float(plan)},
+        measure=lambda plan: {"latency": plan * next(spoilt, 1.0)},
+        most=3,
+    )
+    assert 3 < len(found) <= 6
+    assert any(FULL <= one.used <= 1 for one in found)
+    never = adjust(
+        {"latency": 100.0},
+        plan=lambda target: round(target["latency"]),
+        predict=lambda plan: {"latency": float(plan)},
+        measure=lambda plan: {"latency": 101.0 + plan},
+        most=3,
+    )
+    assert len(never) == 6

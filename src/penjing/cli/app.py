@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from penjing import processes
+from penjing.cli.calibrate import calibrate
 from penjing.cli.devices import criteria, devices
 from penjing.cli.export import export
 from penjing.cli.inspect import inspect
@@ -37,6 +38,7 @@ COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "devices": devices,
         "criteria": criteria,
         "profile": profile,
+        "calibrate": calibrate,
         "prune": prune,
         "resume": resume,
         "export": export,

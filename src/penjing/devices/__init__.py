@@ -1,10 +1,12 @@
 """What can say what a network costs: it measures, or it estimates and says so."""
 
 from penjing.devices.cache import Cache, cache_directory
+from penjing.devices.carried import Carried
 from penjing.devices.costs import CostError, CostModel, OperatorCost
 from penjing.devices.cpu import Cpu
 from penjing.devices.device import Device
 from penjing.devices.eager import Eager
+from penjing.devices.estimating import Estimating, Prices
 from penjing.devices.ethos import EthosU
 from penjing.devices.executorch import ExecuTorch
 from penjing.devices.export import Artifact, to_onnx
@@ -30,12 +32,14 @@ __all__ = [
     "REMOTE",
     "Artifact",
     "Cache",
+    "Carried",
     "CostError",
     "CostModel",
     "Cpu",
     "Device",
     "Eager",
     "Estimate",
+    "Estimating",
     "EthosU",
     "ExecuTorch",
     "Figure",
@@ -49,6 +53,7 @@ __all__ = [
     "OpenVino",
     "OperatorCost",
     "Params",
+    "Prices",
     "Roofline",
     "Sheet",
     "Ssh",

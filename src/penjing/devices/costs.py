@@ -157,7 +157,7 @@ class CostModel:
         steps = {name: step for name, step in alignments(net, stairs).items() if axes is None or name in axes}
         odd = stairs.conv_even > 1 or stairs.depthwise_even > 1
         chosen = sample(net, steps, networks=networks, odd=odd, seed=seed)
-        subject = f"costs-{device.fingerprint.key()}-{_signature(net)}"
+        subject = f"costs-{device.fingerprint.key()}-{signature(net)}"
         known = {_key(entry["counts"]): entry for entry in cache.load(subject).get("networks", [])}
         if not all(_key(counts) in known for counts in chosen):
             entries = _measure(net, device, [build(counts) for counts in chosen], chosen, limit_s)
@@ -322,7 +322,7 @@ def _sample(entry: Mapping[str, Any], basis: Basis) -> Sample:
     return Sample(dict(entry["counts"]), ms, nodes)
 
 
-def _signature(net: Network) -> str:
+def signature(net: Network) -> str:
     """Of the network's operators and their shapes; its weights do not matter to its time."""
     parts = [
         (op.target, sorted(op.inputs_at({}).items()), op.outputs_at({}), sorted(op.axes))

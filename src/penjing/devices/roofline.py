@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from penjing.devices.device import Device
+from penjing.devices.estimating import Estimating
 from penjing.devices.fusion import folded
 from penjing.devices.measurement import Figure, Provenance, Unit
 from penjing.devices.sheet import ELEMENT_BYTES, Sheet, read_sheet
@@ -43,7 +43,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Roofline(Device):
+class Roofline(Estimating):
     """A device that is described by a sheet.
 
     An operator takes as long as its multiplications or its memory traffic take, whichever is longer, and an
@@ -100,6 +100,11 @@ class Roofline(Device):
         """The multiples that it pads to."""
         return Stairs(**self.sheet.align.model_dump())
 
+    @property
+    def content(self) -> str:
+        """The sheet."""
+        return self.sheet.model_dump_json(exclude_defaults=True)
+
     def estimate(self, net: Network) -> Estimate:
         """What networks cut from `net` will take."""
         return Estimate(self.sheet, net)
@@ -117,12 +122,14 @@ class Roofline(Device):
 
 
 class Estimate:
-    """Latency and energy of one network at any widths, by a sheet.
+    """Latency and energy of one network at any widths, by a sheet: `Prices`.
 
     Attributes:
         quantities: what it tells: `latency` in ms, and `energy` in mJ where the sheet tells of it.
         band: relative half-width of the band around every figure.
     """
+
+    vectorised: bool = True
 
     def __init__(self, sheet: Sheet, net: Network) -> None:
         """Nothing is computed yet."""
@@ -130,7 +137,7 @@ class Estimate:
         self._stairs = Stairs(**sheet.align.model_dump())
         self._folded = folded(net.operators)
         self._held: dict[str, frozenset[str]] = {}
-        self.quantities = ("latency",) if sheet.energy is None else ("latency", "energy")
+        self.quantities: tuple[str, ...] = ("latency",) if sheet.energy is None else ("latency", "energy")
         self.band = sheet.error
 
     def total(self, quantity: str, counts: Mapping[str, int]) -> float:

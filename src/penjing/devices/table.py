@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from penjing.devices.carried import Carried
 from penjing.devices.cpu import Cpu
 from penjing.devices.device import Device
 from penjing.devices.eager import Eager
@@ -56,16 +57,19 @@ def get(name: str, **options: Any) -> Device:
     """The device called `name`.
 
     Args:
-        name: as in `DEVICES`; `ssh:HOST`; or the path of a sheet, `*.toml`.
+        name: as in `DEVICES`; `ssh:HOST`; the path of a sheet, `*.toml`; or that of a
+            calibration, `*.json`.
         options: of the device, e.g. `threads=2` for `cpu`.
 
     Raises:
         PenjingError: PJ401, there is no such device; PJ406, it does not take these options; PJ409, its
-            runtime is not installed; PJ410, the sheet is none.
+            runtime is not installed; PJ410 or PJ412, the file is no sheet, or no calibration.
     """
     make: Callable[..., Device] | None = DEVICES.get(name)
     if name.startswith(REMOTE):
         make = partial(Ssh, host=name.removeprefix(REMOTE))
+    elif name.endswith(".json"):
+        make = partial(Carried.read, Path(name))
     elif name.endswith(".toml"):
         make = partial(Roofline.read, Path(name))
     if make is None:

@@ -64,6 +64,9 @@ def adjust(
 ) -> list[Candidate[P]]:
     """Plans and measures until a candidate uses the budget as it should, or there were `most`.
 
+    As long as no candidate uses the budget to `FULL`, there may be twice as many: on a busy machine several
+    are lost to noise before the search is on both sides of its goal.
+
     The planner is asked for less where its model's predictions are too low, and for more where they are too
     high. `measure` may refit that model: targets are always read off what it predicts *now* for the
     candidates that were measured, above all for the largest inside the budget and the smallest outside.
@@ -74,7 +77,7 @@ def adjust(
         predict: what the model says of a plan.
         measure: what a plan comes to; asked once per plan.
         aims: the share of its limit to aim at, for each quantity that has to be measured.
-        most: how many candidates to measure.
+        most: how many candidates to measure, as a rule.
 
     Returns:
         Every candidate in order of measurement. It may be that none is inside.
@@ -83,7 +86,10 @@ def adjust(
         PenjingError: PJ503, no plan is within the limits by the planner's own word.
     """
     found: list[Candidate[P]] = []
-    while len(found) < most and not any(_good(candidate, limits, aims) for candidate in found):
+    while not any(_good(candidate, limits, aims) for candidate in found):
+        filled = any(FULL <= candidate.used <= 1 for candidate in found)
+        if len(found) >= (most if filled else 2 * most):
+            break
         step = _next(found, limits, aims, plan, predict)
         if step is None:
             break

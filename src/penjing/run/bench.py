@@ -12,11 +12,11 @@ from torch import nn
 from penjing.devices import (
     Artifact,
     Device,
-    Estimate,
+    Estimating,
     Measurement,
     Measuring,
     MemoryModel,
-    Roofline,
+    Prices,
     to_onnx,
     to_program,
 )
@@ -240,11 +240,11 @@ class Bench:
         return measured(evaluate, self.net.model), measured(evaluate, model), "pytorch", note
 
 
-def _estimate(device: Device, net: Network) -> Estimate | None:
-    return device.estimate(net) if isinstance(device, Roofline) else None
+def _estimate(device: Device, net: Network) -> Prices | None:
+    return device.estimate(net) if isinstance(device, Estimating) else None
 
 
-def _exact(net: Network, memory: MemoryModel, estimate: Estimate | None, counts: Counts) -> dict[str, float]:
+def _exact(net: Network, memory: MemoryModel, estimate: Prices | None, counts: Counts) -> dict[str, float]:
     return {
         **(estimate.figures(counts) if estimate else {}),
         "macs": float(net.macs_at(counts)),

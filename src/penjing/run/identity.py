@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from penjing.devices import Roofline
+from penjing.devices import Estimating
 from penjing.recover.seeding import seeded
 from penjing.run.job import Job
 from penjing.run.recipe import DATA, options_of, recipe_of
@@ -51,7 +51,7 @@ def identity(job: Job) -> dict[str, Any]:
 
 def _device(job: Job) -> str:
     """What a sheet says, which its name does not tell; "" for devices that are known by their names."""
-    return job.device.sheet.model_dump_json(exclude_defaults=True) if isinstance(job.device, Roofline) else ""
+    return job.device.content if isinstance(job.device, Estimating) else ""
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

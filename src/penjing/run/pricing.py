@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penjing.devices import CostModel, Estimate, MemoryModel
+from penjing.devices import CostModel, MemoryModel, Prices
 from penjing.network import Network
 from penjing.plan import Affine, Peak, Summed, Term, operators
 
@@ -14,12 +14,14 @@ def latency(net: Network, model: CostModel, scale: float) -> Summed:
     return operators(net, lambda operator, counts: scale * model.operator_ms(operator, counts))
 
 
-def estimated(net: Network, estimate: Estimate) -> dict[str, Affine]:
+def estimated(net: Network, estimate: Prices) -> dict[str, Affine]:
     """What a device estimates, by quantity, operator by operator."""
 
     def priced(quantity: str) -> Affine:
         parts = operators(
-            net, lambda operator, counts: estimate.operator(quantity, operator, counts), vectorised=True
+            net,
+            lambda operator, counts: estimate.operator(quantity, operator, counts),
+            vectorised=estimate.vectorised,
         )
         return Affine(parts, offset=estimate.constant(quantity))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from penjing.devices import Cache, Device, Estimate, Measuring
+from penjing.devices import Cache, Device, Measuring, Prices
 from penjing.network import Network, trace
 from penjing.run.bench import Bench
 from penjing.run.calibration import calibrate
@@ -102,7 +102,7 @@ def _profiled(model: nn.Module, example_inputs: Any, device: Device, seed: int) 
     }
 
 
-def _estimated(net: Network, estimate: Estimate) -> list[dict[str, Any]]:
+def _estimated(net: Network, estimate: Prices) -> list[dict[str, Any]]:
     """Operators that a device is estimated to take time for."""
     whole = estimate.total("latency", {})
     rows = []

@@ -11,7 +11,7 @@ from importlib import metadata
 
 import torch
 
-from penjing.devices import Artifact, Roofline
+from penjing.devices import Artifact, Prices, Roofline
 from penjing.devices.processor import cpu_name
 from penjing.devices.sheet import ELEMENT_BYTES
 from penjing.network import Network
@@ -88,7 +88,7 @@ def report_of(made: Ingredients) -> Report:
         fallback=found.cut.fallback,
         device=device_of(job, made.pair),
         seed=job.seed,
-        budget=budget_lines(job, bench.net, found.plan, before, after),
+        budget=budget_lines(job, bench, found.plan, before, after),
         before=before,
         after=after,
         proof=ProofLine(
@@ -117,7 +117,7 @@ def report_of(made: Ingredients) -> Report:
 
 
 def budget_lines(
-    job: Job, net: Network, plan: Plan, before: Figures, after: Figures
+    job: Job, bench: Bench, plan: Plan, before: Figures, after: Figures
 ) -> tuple[BudgetLine, ...]:
     """Every bound with what came of it; shares are those of the original as measured beside the result."""
     limits = job.budget.limits(amounts_of(before))
@@ -126,10 +126,10 @@ def budget_lines(
     for bound in job.budget.bounds:
         name = bound.quantity
         if name == "units":
-            share, met = units_kept(net, plan, bound.value)
+            share, met = units_kept(bench.net, plan, bound.value)
             lines.append(_line(bound, bound.value, share, "exact", within=met))
             continue
-        provenance, error = _known(job, name)
+        provenance, error = _known(job, bench.estimate, name)
         within = achieved[name] <= limits[name]
         lines.append(_line(bound, limits[name], achieved[name], provenance, within=within, error=error))
     floor = job.budget.floor
@@ -150,11 +150,12 @@ def budget_lines(
     return tuple(lines)
 
 
-def _known(job: Job, quantity: str) -> tuple[str, float | None]:
+def _known(job: Job, estimate: Prices | None, quantity: str) -> tuple[str, float | None]:
     """How a quantity is known, and the band around it where a device estimates it."""
     device = job.device
-    if device.error is not None and quantity in ("latency", "cycles", "energy"):
-        return device.provenance, device.error
+    error = device.error if estimate is None else estimate.band
+    if error is not None and quantity in ("latency", "cycles", "energy"):
+        return device.provenance, error
     if quantity in device.reads:
         return device.reads_provenance, None
     return _PROVENANCE.get(quantity, "analytic"), None

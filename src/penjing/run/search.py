@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from penjing import plan as planning
-from penjing.devices import Artifact, CostError, CostModel, Measuring, Roofline
+from penjing.devices import Artifact, CostError, CostModel, Measuring
+from penjing.devices.estimating import Estimating
 from penjing.devices.widths import alignments
 from penjing.errors import PenjingError
 from penjing.network import Network
@@ -107,7 +108,7 @@ class Search:
         self.costs: CostModel | None = None
         self._scale = 1.0
         self._steps: Callable[[str], int] | int = 1
-        if isinstance(job.device, Roofline):
+        if isinstance(job.device, Estimating):
             multiples = alignments(bench.net, job.device.stairs)
             self._steps = lambda axis: multiples.get(axis, 1)
         if asked & self._bounded:
