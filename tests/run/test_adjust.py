@@ -147,7 +147,7 @@ def test_best_prefers_a_margin_to_the_edge() -> None:
                 {"latency": 1000.0},
                 plan=lambda _, w=w: w,
                 predict=world.predict,
-                measure=world.measure,
+                measure=world.predict,
                 most=1,
             )
             for w in widths
@@ -172,7 +172,7 @@ def test_best_candidate_keeps_most_worth_of_those_that_use_the_budget() -> None:
 
 def test_search_goes_on_beyond_its_usual_end_while_no_candidate_uses_the_budget() -> None:
     """Three timings are spoilt by another program; then the machine is quiet."""
-    spoilt = iter([1.8, 1.7, 1.6])
+    spoilt = iter([1.8, 3.0, 3.0])
     found = adjust(
         {"latency": 100.0},
         plan=lambda target: round(target["latency"]),

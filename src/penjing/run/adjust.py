@@ -64,8 +64,9 @@ def adjust(
 ) -> list[Candidate[P]]:
     """Plans and measures until a candidate uses the budget as it should, or there were `most`.
 
-    As long as no candidate uses the budget to `FULL`, there may be twice as many: on a busy machine several
-    are lost to noise before the search is on both sides of its goal.
+    Where then no candidate uses the budget to `FULL`, as many measurements again are allowed. Another program
+    may have spoilt some: those that seemed outside are measured a second time, the nearest first, and the
+    lower figure counts.
 
     The planner is asked for less where its model's predictions are too low, and for more where they are too
     high. `measure` may refit that model: targets are always read off what it predicts *now* for the
@@ -90,7 +91,8 @@ def adjust(
         filled = any(FULL <= candidate.used <= 1 for candidate in found)
         if len(found) >= (most if filled else 2 * most):
             break
-        step = _next(found, limits, aims, plan, predict)
+        step = _doubtful(found) if len(found) >= most else None
+        step = step or _next(_believed(found), limits, aims, plan, predict)
         if step is None:
             break
         target, proposal = step
@@ -101,6 +103,22 @@ def adjust(
         used = max(shares.values(), default=0.0)
         found.append(Candidate(proposal, target, predicted, measured, used, aimed))
     return found
+
+
+def _believed(found: Sequence[Candidate[P]]) -> list[Candidate[P]]:
+    """Of every plan its lowest measurement: other programs only ever make it longer."""
+    kept: list[Candidate[P]] = []
+    for candidate in sorted(found, key=lambda one: one.used):
+        if all(candidate.plan != one.plan for one in kept):
+            kept.append(candidate)
+    return sorted(kept, key=found.index)
+
+
+def _doubtful(found: Sequence[Candidate[P]]) -> tuple[Amounts, P] | None:
+    """The plan nearest outside that was measured only once, with its target; None if there is none."""
+    once = [one for one in found if sum(one.plan == other.plan for other in found) == 1 and one.used > 1]
+    nearest = min(once, key=lambda one: one.used, default=None)
+    return None if nearest is None else (nearest.target, nearest.plan)
 
 
 def _good(candidate: Candidate[P], limits: Amounts, shares: Mapping[str, float]) -> bool:
@@ -116,7 +134,7 @@ def best(found: Sequence[Candidate[P]], worth: Callable[[P], float]) -> Candidat
     Those leave a `MARGIN` for the noise of the last measurement, and no more than they must; where there are
     none, the one that uses most of the budget.
     """
-    inside = [candidate for candidate in found if candidate.used <= 1]
+    inside = [candidate for candidate in _believed(found) if candidate.used <= 1]
     safe = [candidate for candidate in inside if FULL <= candidate.used <= 1 - MARGIN]
     if safe:
         return max(safe, key=lambda candidate: worth(candidate.plan))
