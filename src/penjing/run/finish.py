@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from penjing.devices import Measuring
 from penjing.devices.size import weights_beside
+from penjing.devices.slower import check_operators, said
 from penjing.report import Report
 from penjing.run.events import EVENTS
 from penjing.run.files import write_model
@@ -31,6 +33,7 @@ def finish(made: Ingredients, session: Session) -> Report:
         for file in (artifact.path, weights_beside(artifact.path)):
             if file.is_file():
                 take(file, draft / file.name)
+    notes += _operators(made)
     report = report_of(replace(made, notes=[*made.notes, *notes], seconds=log.seconds))
     (draft / "report.json").write_text(report.to_json(), encoding="utf-8")
     names = sorted(file.name for file in draft.iterdir())
@@ -46,3 +49,12 @@ def finish(made: Ingredients, session: Session) -> Report:
     write_manifest(journal.folder, files, durable=journal.durable, job=session.identity)
     journal.close()
     return report
+
+
+def _operators(made: Ingredients) -> list[str]:
+    """Whether an operator takes longer than in the original, where the device tells their times."""
+    device, original = made.bench.device, made.bench.original
+    if not isinstance(device, Measuring) or not made.found.plan.counts():
+        return []
+    check = check_operators(device, original.path, made.artifact.path, made.bench.net.call)
+    return [] if check is None else [said(check)]
