@@ -59,8 +59,8 @@ def check_operators(
 ) -> OperatorCheck | None:
     """Profiles both in turns.
 
-    An operator is slower where its shortest time now is above its longest in the original by more than a share
-    of the original's whole time. None where the device tells no times of operators.
+    An operator is slower where its shortest time now is above its longest in the original by more than
+    `SHARE` of the original's whole time. None where the device tells no times of operators.
 
     Raises:
         PenjingError: PJ404 or PJ405, as `device.profile`.
