@@ -3,7 +3,7 @@
     python benchmarks/bench_devices.py [--device NAME ...] [--only NAME ...] [--budget 0.7 ...] [--fresh]
 
 For each device, network and share of latency the whole of `penjing.prune` is run, without recovery. What
-counts is the figure in the report: inside, and at most 5 % below. The error of predictions is that of the cost
+counts is the figure in the report: inside, at most 5 % below. The error of predictions is that of the cost
 model on measured networks that its fit had not seen. On `cpu`, operators are compared with the original's.
 """
 
