@@ -52,6 +52,7 @@ def test_commands_are_those_of_the_design() -> None:
         "devices",
         "criteria",
         "profile",
+        "calibrate",
         "prune",
         "resume",
         "export",

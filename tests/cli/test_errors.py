@@ -103,7 +103,7 @@ def test_a_directory_that_cannot_be_written_is_refused_before_any_work(
         (["report", "FOLDER"], "PJ603"),
         (["report", "FOLDER/absent"], "PJ603"),
         (["export", "FOLDER"], "PJ603"),
-        (["export", "FOLDER", "--to", "tflite"], "PJ607"),
+        (["export", "FOLDER", "--to", "exe"], "PJ607"),
         (["inspect", "FOLDER/good.py:stubborn"], "PJ102"),
         (["profile", "FOLDER/good.py:task", "--device", "tpu"], "PJ401"),
         (["profile", "FOLDER/good.py:task", "--threads", "0"], "PJ406"),

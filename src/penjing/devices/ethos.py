@@ -29,8 +29,8 @@ CONFIGS: Final[Mapping[str, tuple[str, str]]] = {
     "ethos-u55-64": ("Ethos_U55_Deep_Embedded", "Shared_Sram"),
     "ethos-u55-128": ("Ethos_U55_High_End_Embedded", "Shared_Sram"),
     "ethos-u55-256": ("Ethos_U55_High_End_Embedded", "Shared_Sram"),
-    "ethos-u65-256": ("Ethos_U65_Embedded", "Dedicated_Sram"),
-    "ethos-u65-512": ("Ethos_U65_High_End", "Dedicated_Sram"),
+    "ethos-u65-256": ("Ethos_U65_Embedded", "Shared_Sram"),
+    "ethos-u65-512": ("Ethos_U65_High_End", "Shared_Sram"),
 }
 """Accelerators, each with the system and the memory mode of Vela's own `vela.ini` that it is priced in."""
 

@@ -95,7 +95,7 @@ def export_from(directory: Path | str, to: str, output: Path | str | None = None
         raise PenjingError(
             "PJ607",
             f"`{folder}` holds no {FORMS[to]}",
-            because="the model has no such form: notes in the report say why",
+            because="its device runs files of another form, or the model has none of this",
             tries=[f"--to {name}" for name in FORMS if name != to],
         )
     target = Path(output) if output else folder.absolute().parent / f"{folder.absolute().name}.{to}"
