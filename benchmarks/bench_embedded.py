@@ -2,9 +2,9 @@
 
     python benchmarks/bench_embedded.py [--only NAME ...]
 
-From the trained network to files in int8, ranges from 64 of 512 training images: cut by OBS on those, layers
-solved again, no training. Cycles and SRAM of the Ethos-U are asked of the command `vela` once more, and the arena of
-tflite-micro itself, for the original and for the result. Accuracy is that of the int8 files on the
+From the trained network to int8 files, ranges from 64 of 512 training images: cut by OBS on those, layers
+solved again, no training. Cycles and SRAM of the Ethos-U are asked of the command `vela` once more, and the
+arena of tflite-micro itself, for the original and for the result. Accuracy is that of the int8 files on the
 demo's 2,000 test images, run by LiteRT.
 """
 
