@@ -11,9 +11,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from penjing.devices.compare import apart
-from penjing.devices.export import AGREEMENT, Artifact, exporting, own_words, quiet
-from penjing.devices.feeds import array, outputs, tensors
+from penjing.devices.export import Artifact, exporting, own_words, quiet
+from penjing.devices.feeds import array, outputs
 from penjing.devices.form import Form
 from penjing.devices.refusal import existing, refused
 from penjing.devices.silence import silent
@@ -73,17 +72,7 @@ def to_executorch(model: nn.Module, call: Call, path: Path) -> Artifact:
     found = _method(content, str(path), 1, call)()
     path.write_bytes(content)
     results = [array(one) for one in found if isinstance(one, torch.Tensor)]  # type: ignore[attr-defined]
-    worst = apart(results, [array(one) for one in expected.values()])
-    return Artifact(
-        path=path,
-        inputs=tuple(tensors(call)),
-        outputs=tuple(expected),
-        static="an ExecuTorch program is made for the example's sizes",
-        agreement=worst,
-        agrees=worst <= AGREEMENT,
-        size_bytes=len(content),
-        form="pte",
-    )
+    return Artifact.of_example(path, call, expected, results, "pte")
 
 
 def _program(model: nn.Module, call: Call) -> bytes:

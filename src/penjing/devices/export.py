@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,8 @@ from onnxscript import ir
 from torch import Tensor, nn
 from torch.export import Dim
 
-from penjing.devices.compare import agreement
-from penjing.devices.feeds import outputs, tensors
+from penjing.devices.compare import Array, agreement, apart
+from penjing.devices.feeds import array, outputs, tensors
 from penjing.devices.form import Form
 from penjing.devices.recurrent import TRANSLATIONS, fold_weights, odd_layers, unrolled
 from penjing.devices.size import artifact_size, weights_beside
@@ -57,6 +57,31 @@ class Artifact:
     agrees: bool
     size_bytes: int
     form: Form = "onnx"
+
+    @classmethod
+    def of_example(
+        cls, path: Path, call: Call, expected: Mapping[str, Tensor], found: Sequence[Array], form: Form
+    ) -> Artifact:
+        """A file of another form than ONNX, which is made for the example's sizes.
+
+        Args:
+            path: where it stands.
+            call: the example inputs.
+            expected: the module's outputs.
+            found: the file's.
+            form: of the file.
+        """
+        worst = apart(found, [array(tensor) for tensor in expected.values()])
+        return cls(
+            path=path,
+            inputs=tuple(tensors(call)),
+            outputs=tuple(expected),
+            static=f"a `.{form}` file is made for the example's sizes",
+            agreement=worst,
+            agrees=worst <= AGREEMENT,
+            size_bytes=int(artifact_size(path).value),
+            form=form,
+        )
 
     def record(self) -> dict[str, Any]:
         """As data, for JSON; the file by its name alone."""

@@ -8,10 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from penjing.devices.compare import apart
-from penjing.devices.export import AGREEMENT, Artifact, exporting, quiet
-from penjing.devices.feeds import array, outputs, tensors
-from penjing.devices.size import artifact_size
+from penjing.devices.export import Artifact, exporting, quiet
+from penjing.devices.feeds import array, outputs
 from penjing.network.call import Call
 from penjing.network.unstepped import unstepped
 
@@ -32,14 +30,4 @@ def to_program(model: nn.Module, call: Call, path: Path | str) -> Artifact:
         content = io.BytesIO()  # on a full disk, torch's own writer ends the process
         torch.export.save(program, content)
     path.write_bytes(content.getbuffer())
-    worst = apart([array(one) for one in found.values()], [array(one) for one in expected.values()])
-    return Artifact(
-        path=path,
-        inputs=tuple(tensors(call)),
-        outputs=tuple(expected),
-        static="an exported program is made for the example's sizes",
-        agreement=worst,
-        agrees=worst <= AGREEMENT,
-        size_bytes=int(artifact_size(path).value),
-        form="pt2",
-    )
+    return Artifact.of_example(path, call, expected, [array(one) for one in found.values()], "pt2")

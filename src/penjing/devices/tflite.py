@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from penjing.devices.compare import apart
-from penjing.devices.export import AGREEMENT, Artifact, exporting, own_words, quiet
-from penjing.devices.feeds import array, feeds, outputs, tensors
+from penjing.devices.export import Artifact, exporting, own_words, quiet
+from penjing.devices.feeds import feeds, outputs, tensors
 from penjing.devices.interpreter import Interpreter
 from penjing.devices.silence import silent
 from penjing.errors import PenjingError
@@ -59,27 +58,19 @@ def to_tflite(
     draft.write_bytes(content)
     try:
         found = Interpreter(draft).run(feeds(call))
-        worst = apart(found, [array(tensor) for tensor in expected.values()])
-        if precision == "float32" and not worst <= _WRONG:
-            raise PenjingError(
-                "PJ403",
-                f"the LiteRT file of `{type(model).__name__}` computes something else on the example inputs",
-                because=f"more than {_WRONG:.0%} of the largest output apart from PyTorch's",
-                tries=["report the model: the converter translates one of its operators wrongly"],
-            )
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    return Artifact(
-        path=path,
-        inputs=tuple(tensors(call)),
-        outputs=tuple(expected),
-        static="a LiteRT file is made for the example's sizes",
-        agreement=worst,
-        agrees=worst <= AGREEMENT,
-        size_bytes=len(content),
-        form="tflite",
-    )
+    artifact = Artifact.of_example(path, call, expected, found, "tflite")
+    if precision == "float32" and not artifact.agreement <= _WRONG:
+        path.unlink()
+        raise PenjingError(
+            "PJ403",
+            f"the LiteRT file of `{type(model).__name__}` computes something else on the example inputs",
+            because=f"more than {_WRONG:.0%} of the largest output apart from PyTorch's",
+            tries=["report the model: the converter translates one of its operators wrongly"],
+        )
+    return artifact
 
 
 class _Flat(nn.Module):
