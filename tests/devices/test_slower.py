@@ -70,5 +70,5 @@ def test_convolution_that_grew_is_found_in_real_profiles(tmp_path: Path) -> None
     grown, shrunk = check_operators(Cpu(), small, large, call), check_operators(Cpu(), large, small, call)
     assert grown is not None
     assert shrunk is not None
-    assert [one.kind for one in grown.slower] == ["Conv", "Conv"]
+    assert [one.kind for one in grown.slower if one.kind == "Conv"] == ["Conv", "Conv"]
     assert not shrunk.slower
