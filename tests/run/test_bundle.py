@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,14 @@ from penjing.devices import Carried, Stairs, get
 from penjing.devices.carried import Calibration
 from penjing.errors import PenjingError
 from penjing.network import Network
+from penjing.run.bench import Bench
 from penjing.run.bundle import NETWORKS, read_measurements, write_bundle
+from penjing.run.journal import Journal
+from penjing.run.progress import Log
+from penjing.surgery import cut
 from penjing.testing import check_device
 from tests.api.models import patterns, small
+from tests.devices.models import image, residual
 
 INPUTS = patterns(1)[0][0][:1]
 Rows = list[dict[str, str]]
@@ -36,9 +42,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def invented(bundle: Path) -> Rows:
+def invented(bundle: Path, net: Network | None = None) -> Rows:
     """Times of a device that takes a nanosecond an operation, and works in steps of sixteen outputs."""
-    net = pj.trace(small(), INPUTS)
+    net = net or pj.trace(small(), INPUTS)
     table = json.loads((bundle / "bundle.json").read_text())
     rows = [
         {"file": name, "latency_ms": str(1e-6 * net.macs_at(counts) + 0.01)}
@@ -92,6 +98,31 @@ def test_network_is_pruned_for_it_and_the_figure_is_called_an_estimate(bundle: P
         pj.prune(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.zeros(1, 4), budget="latency=0.5x",
                  device=str(path))  # fmt: skip
     assert caught.value.code == "PJ412"
+
+
+def test_branch_that_goes_is_priced_by_the_networks_that_were_timed(tmp_path: Path) -> None:
+    model, x = residual(), image()
+    write_bundle(model, x, tmp_path / "bundle")
+    net = pj.trace(model, x)
+    rows = invented(tmp_path / "bundle", net)
+    found = read_measurements(tmp_path / "bundle", written(rows, tmp_path / "m.csv"), "board")
+    (tmp_path / "board.json").write_text(found.model_dump_json())
+    bench = Bench(net, get(str(tmp_path / "board.json")), Journal(tmp_path, Log(StringIO()), durable=False))
+    plan = pj.Plan(dropped=(net.branches[0].name,))
+    amounts = bench.exact_of(cut(net, plan).model, plan)
+    whole = bench.exact({})
+    assert amounts["latency"] < whole["latency"]
+    assert amounts["macs"] < whole["macs"]
+
+
+def test_all_files_are_read_by_one_clock(bundle: Path, tmp_path: Path) -> None:
+    rows = [{**row, "cpu_ms": row["latency_ms"]} for row in invented(bundle)]
+    quiet = read_measurements(bundle, written(rows, tmp_path / "quiet.csv"), "board")
+    rows[0]["latency_ms"] = str(10 * float(rows[0]["latency_ms"]))
+    for row in rows[1:]:
+        row["latency_ms"] = str(1.1 * float(row["latency_ms"]))
+    busy = read_measurements(bundle, written(rows, tmp_path / "busy.csv"), "board")
+    assert busy.networks == quiet.networks
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -38,3 +40,17 @@ def test_without_data_or_with_other_sizes_there_are_none() -> None:
     net = pj.trace(nn.Linear(3, 4), torch.zeros(4, 3))
     assert ranges(net, None) == []
     assert ranges(net, [torch.zeros(3, 3)]) == []
+
+
+def test_loader_that_draws_gives_the_same_twice_and_disturbs_nobody() -> None:
+    class Drawn:
+        def __iter__(self) -> Iterator[Tensor]:
+            yield torch.randn(4, 3)
+
+    net = pj.trace(nn.Linear(3, 4), torch.zeros(1, 3))
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    first, second = ranges(net, Drawn()), ranges(net, Drawn())
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(a.args[0], b.args[0]) for a, b in zip(first, second, strict=True))

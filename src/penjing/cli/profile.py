@@ -14,8 +14,6 @@ from penjing.plan.quantity import written
 
 Threads = Annotated[int, typer.Option(help="Threads that the device may use.")]
 Device = Annotated[str, typer.Option(help="Where it must run; see `penjing devices`.")]
-
-
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what is in the cache.")]
 
 

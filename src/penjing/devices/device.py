@@ -31,6 +31,7 @@ class Device(ABC):
         extra: of penjing's own installation that brings it; "" where it always comes along.
         reads: the quantities that `figures` tells.
         reads_provenance: how it comes to know those.
+        ranged: whether numbers in its files have ranges, which `export` takes from calibration calls.
     """
 
     name: ClassVar[str]
@@ -43,6 +44,7 @@ class Device(ABC):
     extra: ClassVar[str] = ""
     reads: ClassVar[frozenset[str]] = frozenset()
     reads_provenance: ClassVar[Provenance] = "compiler"
+    ranged: ClassVar[bool] = False
 
     @property
     def error(self) -> float | None:

@@ -57,6 +57,7 @@ class EthosU(Measuring):
     module: ClassVar[str] = "ethosu"
     extra: ClassVar[str] = "ethos-u"
     reads: ClassVar[frozenset[str]] = frozenset({"memory"})
+    ranged: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuses an accelerator that there is none of, and a compiler that is not there.

@@ -44,6 +44,7 @@ class Micro(Roofline):
     module: ClassVar[str] = "tflite_micro"
     extra: ClassVar[str] = "micro"
     reads: ClassVar[frozenset[str]] = frozenset({"memory"})
+    ranged: ClassVar[bool] = True
     reads_provenance: ClassVar[Provenance] = "measured"
 
     def __post_init__(self) -> None:

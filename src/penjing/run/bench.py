@@ -17,13 +17,14 @@ from penjing.devices import (
     Measuring,
     MemoryModel,
     Prices,
+    Roofline,
     to_onnx,
     to_program,
 )
 from penjing.devices.size import weights_beside
 from penjing.errors import PenjingError
 from penjing.network import Network, trace
-from penjing.plan import Plan
+from penjing.plan import Plan, counts_of
 from penjing.recover import Evaluate, measured
 from penjing.report import Figures, MetricOf
 from penjing.run.journal import Journal
@@ -79,7 +80,7 @@ class Bench:
             data: calibration batches, which artifacts in int8 take their ranges from.
         """
         self.net, self.device, self.folder = net, device, journal.work
-        self._data = data if device.record().get("precision") == "int8" and device.form == "tflite" else None
+        self._data = data if device.ranged else None
         self.memory = MemoryModel(net)
         self.estimate = _estimate(device, net)
         entry = journal.once("original", self._original)
@@ -122,7 +123,11 @@ class Bench:
         if not plan.dropped:
             return self.exact(plan.counts())
         small = trace(model, self.net.call)
-        return self._in_cycles(_exact(small, MemoryModel(small), _estimate(self.device, small), {}))
+        estimate = _estimate(self.device, small) if isinstance(self.device, Roofline) else None
+        exact = _exact(small, MemoryModel(small), estimate, {})
+        if self.estimate is not None and estimate is None:  # of one network: it knows its branches
+            exact |= self.estimate.figures(counts_of(self.net, plan))
+        return self._in_cycles(exact)
 
     def export(self, model: nn.Module, path: Path, *, draft: bool = True) -> Artifact:
         """The artifact of `model`; its batch is fixed where the original's has to be.

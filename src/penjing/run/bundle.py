@@ -136,7 +136,7 @@ def read_measurements(folder: Path, measured: Path, name: str) -> Calibration:
             measured, f"{len(missing)} of {len(wanted)} files are not in it, `{missing[0]}` the first of them"
         )
     threads = int(table["threads"])
-    times = {one: _ms(measured, one, rows[one], threads) for one in wanted}
+    times = _times(measured, {one: rows[one] for one in wanted}, threads)
     groups = iter(singles)
     first = rows[wanted[0]]
     return Calibration(
@@ -183,15 +183,23 @@ def _rows(measured: Path, bundle: str) -> dict[str, dict[str, str]]:
     return {line["file"]: line for line in lines}
 
 
-def _ms(measured: Path, name: str, row: Mapping[str, str], threads: int) -> float:
-    """What a file took: wall time, or of one thread on a busy machine the processor's."""
+def _times(measured: Path, rows: Mapping[str, Mapping[str, str]], threads: int) -> dict[str, float]:
+    """What the files took, all by one clock: wall, or of one thread on a busy machine the processor's."""
+    wall = {name: _number(measured, name, row["latency_ms"]) for name, row in rows.items()}
+    if threads > 1 or not all(row.get("cpu_ms") for row in rows.values()):
+        return wall
+    cpu = {name: _number(measured, name, row["cpu_ms"]) for name, row in rows.items()}
+    return cpu if any(wall[name] > BUSY * cpu[name] for name in rows) else wall
+
+
+def _number(measured: Path, name: str, text: str) -> float:
     try:
-        ms, cpu = float(row["latency_ms"]), float(row.get("cpu_ms") or "nan")
+        ms = float(text)
     except (TypeError, ValueError) as error:
         raise _unread(measured, f"`{name}`: {error}") from error
     if not 0 < ms < float("inf"):
-        raise _unread(measured, f"`{name}` takes {row['latency_ms']} ms")
-    return cpu if threads == 1 and cpu > 0 and ms > BUSY * cpu else ms
+        raise _unread(measured, f"`{name}` takes {text} ms")
+    return ms
 
 
 def _unread(measured: Path, because: str) -> PenjingError:
