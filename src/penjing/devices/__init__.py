@@ -10,6 +10,7 @@ from penjing.devices.estimating import Estimating, Prices
 from penjing.devices.ethos import EthosU
 from penjing.devices.executorch import ExecuTorch
 from penjing.devices.export import Artifact, to_onnx
+from penjing.devices.hls import Hls4ml
 from penjing.devices.ideal import Macs, Params
 from penjing.devices.litert import LiteRt
 from penjing.devices.measurement import Figure, Measurement
@@ -43,6 +44,7 @@ __all__ = [
     "EthosU",
     "ExecuTorch",
     "Figure",
+    "Hls4ml",
     "LiteRt",
     "Macs",
     "Measurement",

@@ -15,6 +15,7 @@ from penjing.devices.device import Device
 from penjing.devices.eager import Eager
 from penjing.devices.ethos import CONFIGS, EthosU
 from penjing.devices.executorch import ExecuTorch
+from penjing.devices.hls import Hls4ml
 from penjing.devices.ideal import Macs, Params
 from penjing.devices.litert import LiteRt
 from penjing.devices.micro import Micro
@@ -46,6 +47,7 @@ DEVICES: Mapping[str, Callable[..., Device]] = MappingProxyType(
         "npu": partial(_sheet, "npu"),
         "cortex-m7-tflite-micro": partial(Micro, read_sheet(SHEETS / "cortex-m7.toml")),
         **{config: partial(EthosU, config) for config in CONFIGS},
+        "hls4ml": Hls4ml,
         "macs": Macs,
         "params": Params,
     }

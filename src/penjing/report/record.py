@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from penjing.recover import RecoveryRecord
 
-MetricOf = Literal["onnx", "tflite", "pytorch"]
+MetricOf = Literal["onnx", "tflite", "hls.zip", "pytorch"]
 """What a metric is of: the exported file, or the module."""
 
 

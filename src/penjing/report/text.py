@@ -152,6 +152,7 @@ def _artifact(figures: Figures) -> str:
     return {
         "onnx": "exported ONNX file",
         "tflite": "exported LiteRT file",
+        "hls.zip": "emulated hls4ml project",
         "pytorch": "PyTorch module",
         None: "",
     }[figures.metric_of]

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, get_args
 
 from torch import nn
 
 from penjing.devices import (
     Artifact,
+    Carried,
     Device,
     Estimating,
     Measurement,
     Measuring,
     MemoryModel,
     Prices,
-    Roofline,
     to_onnx,
     to_program,
 )
@@ -29,10 +30,15 @@ from penjing.recover import Evaluate, measured
 from penjing.report import Figures, MetricOf
 from penjing.run.journal import Journal
 from penjing.run.ranges import ranges
-from penjing.run.shipped import Shipped
+from penjing.run.shipped import RUNNERS, Shipped
 from penjing.surgery import cut
 
 Counts = Mapping[str, int]
+
+_METRIC_OF: Final[Mapping[str, MetricOf]] = MappingProxyType(
+    {form: form for form in get_args(MetricOf) if form in RUNNERS}
+)
+"""Of the forms of artifacts that can be evaluated."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Bench:
         if not plan.dropped:
             return self.exact(plan.counts())
         small = trace(model, self.net.call)
-        estimate = _estimate(self.device, small) if isinstance(self.device, Roofline) else None
+        estimate = None if isinstance(self.device, Carried) else _estimate(self.device, small)
         exact = _exact(small, MemoryModel(small), estimate, {})
         if self.estimate is not None and estimate is None:  # of one network: it knows its branches
             exact |= self.estimate.figures(counts_of(self.net, plan))
@@ -223,8 +229,9 @@ class Bench:
         Raises:
             PenjingError: PJ315, `evaluate` fails on the modules themselves.
         """
-        of: MetricOf = "tflite" if self.original.form == "tflite" else "onnx"
-        if self.formless and of == "onnx":
+        form = self.original.form
+        of = _METRIC_OF.get(form)
+        if of is None:
             note = (
                 "the metric is that of the PyTorch modules: `evaluate` is not asked about files of this kind"
             )
@@ -236,8 +243,8 @@ class Bench:
             return measured(evaluate, self.net.model), measured(evaluate, model), "pytorch", note
         threads, call = int(self.device.record()["threads"]), self.net.call
         try:
-            before = Shipped(self.original.path, self.net.model, call, threads=threads)
-            after = Shipped(artifact.path, model, call, threads=threads)
+            before = Shipped(self.original.path, form, self.net.model, call, threads=threads)
+            after = Shipped(artifact.path, form, model, call, threads=threads)
             return measured(evaluate, before), measured(evaluate, after), of, ""
         except PenjingError as error:
             why = f"{error.what}: {error.because}" if error.because else error.what

@@ -157,7 +157,7 @@ def _known(job: Job, estimate: Prices | None, quantity: str) -> tuple[str, float
     if error is not None and quantity in ("latency", "cycles", "energy"):
         return device.provenance, error
     if quantity in device.reads:
-        return device.reads_provenance, None
+        return device.reads_provenance, error if device.reads_provenance == "analytic" else None
     return _PROVENANCE.get(quantity, "analytic"), None
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from penjing.devices.feeds import feeds
+from penjing.devices.compare import Array
+from penjing.devices.feeds import Feeds, feeds
+from penjing.devices.form import Form
+from penjing.devices.hls.emulator import Emulator
 from penjing.devices.interpreter import Interpreter
 from penjing.devices.session import Session
 from penjing.network import Call
@@ -20,21 +25,39 @@ _COMPUTED: Final = object()
 """Stands among the leaves of a model's outputs where the file gives a tensor."""
 
 
-class Shipped(nn.Module):
-    """Calls an ONNX or a LiteRT file as the model that it was exported from was called."""
+class Runner(Protocol):
+    """An artifact that is ready to run."""
 
-    def __init__(self, path: Path, model: nn.Module, call: Call, *, threads: int = 1) -> None:
+    def run(self, feeds: Feeds) -> list[Array]:
+        """Outputs, in order."""
+        ...
+
+
+RUNNERS: Mapping[Form, Callable[[Path, int], Runner]] = MappingProxyType(
+    {
+        "onnx": lambda path, threads: Session(path, threads=threads),
+        "tflite": lambda path, threads: Interpreter(path, threads=threads),
+        "hls.zip": lambda path, threads: Emulator.read(path),
+    }
+)
+"""What runs an artifact, by its form; of the others, the module itself is evaluated."""
+
+
+class Shipped(nn.Module):
+    """Calls an artifact as the model that it was exported from was called."""
+
+    def __init__(self, path: Path, form: Form, model: nn.Module, call: Call, *, threads: int = 1) -> None:
         """Loads the file.
 
         Args:
             path: the exported file.
+            form: of the file; a key of `RUNNERS`.
             model: what it was exported from: its signature and the structure of its outputs are taken over.
             call: the example inputs that it was exported with.
             threads: for the runtime.
         """
         super().__init__()
-        made = Interpreter if path.suffix == ".tflite" else Session
-        self._session: Interpreter | Session = made(path, threads=threads)
+        self._session: Runner = RUNNERS[form](path, threads)
         self._signature = inspect.signature(model.forward)
         self._named = tuple(call.kwargs)
         self._inputs = tuple(feeds(call))

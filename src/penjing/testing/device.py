@@ -15,7 +15,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from penjing.devices import Device, Measuring, Roofline, Timed
+from penjing.devices import Carried, Device, Estimating, Measuring, Roofline, Timed
 from penjing.devices.measurement import Provenance
 from penjing.errors import PenjingError
 from penjing.network import Call, trace
@@ -49,8 +49,9 @@ def check_device(device: Device) -> DeviceConformance:
 
     Its record survives JSON and names it. One that measures gives a wider network more time, a network as
     much as itself, refuses what is no artifact in its runtime's own words, and runs on no thread less than
-    one. One that estimates has a band, prices operators that add up to the whole, and no narrower network
-    dearer.
+    one. One that estimates has a band, prices operators that add up to the whole, and by a sheet no narrower
+    network dearer. One whose tools read files tells of each what it says that it tells, of a wider network
+    no less, and refuses what they cannot read.
 
     Args:
         device: any.
@@ -70,7 +71,7 @@ def check_device(device: Device) -> DeviceConformance:
     narrow = wide = None
     if isinstance(device, Measuring):
         narrow, wide = _measured(device)
-    elif isinstance(device, Roofline):
+    elif isinstance(device, Estimating) and not isinstance(device, Carried):  # that is of one network alone
         narrow, wide = _estimated(device)
     return DeviceConformance(device.provenance, narrow, wide)
 
@@ -82,9 +83,7 @@ def _measured(device: Measuring) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(prefix="penjing-check-") as folder:
         names = [Path(folder) / f"{width}.{device.form}" for width in _WIDTHS]
         paths = [device.export(_network(w), call, name).path for w, name in zip(_WIDTHS, names, strict=True)]
-        read = [device.figures(path) for path in paths]
-        _hold(all(set(one) == set(device.reads) for one in read), "it tells other figures than it says")
-        _hold(all(read[0][q] <= read[1][q] for q in device.reads), "eight times the width needs less of it")
+        _read(device, *paths)
         small, large = (one.latency_ms for one in device.compare(*paths, call=call))
         first, second = (one.latency_ms for one in device.compare(paths[1], paths[1], call=call))
         broken = Path(folder) / f"broken{paths[0].suffix}"
@@ -100,7 +99,16 @@ def _measured(device: Measuring) -> tuple[float, float]:
     return small, large
 
 
-def _estimated(device: Roofline) -> tuple[float, float]:
+def _read(device: Device, narrow: Path, wide: Path) -> None:
+    """What the device's tools say of the files of two networks."""
+    small, large = device.figures(narrow), device.figures(wide)
+    _hold(set(small) == set(large) == set(device.reads), "it tells other figures than it says")
+    _hold(all(small[q] <= large[q] for q in device.reads), "eight times the width needs less of it")
+
+
+def _estimated(device: Estimating) -> tuple[float, float]:
+    if device.reads:
+        _files(device)
     net = trace(_network(_WIDTHS[1]), torch.zeros(1, 8, 16, 16))
     estimate = device.estimate(net)
     _hold(0 < estimate.band <= 1, f"its band is ±{estimate.band:.0%}")
@@ -112,7 +120,7 @@ def _estimated(device: Roofline) -> tuple[float, float]:
             math.isclose(estimate.constant(quantity) + sum(parts), total, rel_tol=1e-9),
             f"its operators add up to another {quantity} than the whole",
         )
-        for axis in net.prunable:
+        for axis in net.prunable if isinstance(device, Roofline) else ():
             line = [estimate.total(quantity, {axis.name: kept}) for kept in range(1, axis.size + 1)]
             _hold(
                 all(a <= b * (1 + 1e-9) for a, b in pairwise(line)),
@@ -120,6 +128,18 @@ def _estimated(device: Roofline) -> tuple[float, float]:
             )
     counts = {axis.name: max(1, axis.size * _WIDTHS[0] // _WIDTHS[1]) for axis in net.prunable}
     return estimate.total("latency", counts), estimate.total("latency", {})
+
+
+def _files(device: Estimating) -> None:
+    call = Call((torch.zeros(1, 8, 16, 16),), {})
+    with tempfile.TemporaryDirectory(prefix="penjing-check-") as folder:
+        names = [Path(folder) / f"{width}.{device.form}" for width in _WIDTHS]
+        paths = [device.export(_network(w), call, name).path for w, name in zip(_WIDTHS, names, strict=True)]
+        _read(device, *paths)
+        broken = Path(folder) / f"broken.{device.form}"
+        broken.write_bytes(b"no artifact")
+        _refuses("PJ405", "a broken file", lambda: device.figures(broken))
+        _refuses("PJ404", "a file that is not there", lambda: device.figures(Path(folder) / "none"))
 
 
 def _network(width: int) -> nn.Module:
