@@ -187,3 +187,20 @@ def test_absent_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         get("hls4ml")
     assert caught.value.code == "PJ409"
     assert any("g++" in one for one in caught.value.tries)
+
+
+@here
+def test_scales_of_norms_are_held_too(tmp_path: Path) -> None:
+    """A division by 0.1 is a norm whose scale is ten: one that saturates at two computes something else."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv((x - 0.3) / 0.1)
+
+    torch.manual_seed(0)
+    artifact = Hls4ml().export(Scaled().eval(), Call((images(1),)), tmp_path / "model.hls.zip")
+    assert artifact.agreement < 0.01

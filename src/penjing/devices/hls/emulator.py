@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import weakref
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -42,8 +43,8 @@ class Emulator:
             PenjingError: PJ405, it is no project, or g++ refuses it.
         """
         self.name = name
-        self._folder = tempfile.TemporaryDirectory(prefix="penjing-emulation-")
-        folder = Path(self._folder.name)
+        folder = Path(tempfile.mkdtemp(prefix="penjing-emulation-"))
+        remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as file:
                 file.extractall(folder)
@@ -59,7 +60,7 @@ class Emulator:
             (header,) = folder.glob("*_bridge.cpp")
             self._call = getattr(self._inner, f"{header.stem.removesuffix('_bridge')}_float")
         except Exception as error:  # of the zip file, of JSON, of g++, of the loader
-            self._folder.cleanup()
+            remove()
             raise refused("hls4ml's emulation", name, error) from error
         self._inputs = [tuple(shape) for shape in record["inputs"]]
         self._outputs = [tuple(shape) for shape in record["outputs"]]

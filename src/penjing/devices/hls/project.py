@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from penjing.devices.compare import apart
 from penjing.devices.export import Artifact, exporting, own_words, quiet
@@ -147,14 +147,24 @@ def _tell(
         config["Precision"] = given = dict(config.get("Precision", {}))
         given["result"] = fixed(largest.get(name, 0.0), style.bits)
         layer = made.get(name)
+        given |= {what: fixed(float(held.abs().max()), style.bits) for what, held in _held(layer).items()}
         if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
             continue
-        given["weight"] = fixed(float(layer.weight.abs().max()), style.bits)
-        if layer.bias is not None:
-            given["bias"] = fixed(float(layer.bias.abs().max()), style.bits)
         n_out, n_in = layer.weight.shape[0], layer.weight[0].numel()
         folded = Folded.within(n_in, n_out, shapes[name], style.multipliers)
         config["ReuseFactor"] = folded.reuse_factor
+
+
+def _held(layer: nn.Module | None) -> dict[str, Tensor]:
+    """What a layer holds, as hls4ml names it."""
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        scale = layer.weight / (layer.running_var + layer.eps).sqrt()
+        return {"scale": scale, "bias": layer.bias - layer.running_mean * scale}
+    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+        return {"weight": layer.weight, **({} if layer.bias is None else {"bias": layer.bias})}
+    return {}
 
 
 def _positions(network: fx.GraphModule, call: Call) -> dict[str, int]:
