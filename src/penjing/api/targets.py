@@ -20,7 +20,7 @@ def device_named(given: Device | str, threads: int) -> Device:
     """
     if isinstance(given, Device):
         return given
-    made = devices.DEVICES.get(given)
+    made = devices.DEVICES.get(given.partition(":")[0])
     timed = given.startswith(devices.REMOTE) or (isinstance(made, type) and issubclass(made, devices.Timed))
     return devices.get(given, threads=threads) if timed else devices.get(given)
 

@@ -23,6 +23,7 @@ from penjing.devices.openvino import OpenVino
 from penjing.devices.remote import Ssh
 from penjing.devices.roofline import SHEETS, Roofline
 from penjing.devices.sheet import read_sheet
+from penjing.devices.spec import split
 from penjing.errors import PenjingError
 
 REMOTE: Final = "ssh:"
@@ -59,16 +60,19 @@ def get(name: str, **options: Any) -> Device:
     """The device called `name`.
 
     Args:
-        name: as in `DEVICES`; `ssh:HOST`; the path of a sheet, `*.toml`; or that of a
-            calibration, `*.json`.
+        name: as in `DEVICES`, with options or without: `hls4ml:bits=12,multipliers=128`; `ssh:HOST`; the
+            path of a sheet, `*.toml`; or that of a calibration, `*.json`.
         options: of the device, e.g. `threads=2` for `cpu`.
 
     Raises:
         PenjingError: PJ401, there is no such device; PJ406, it does not take these options; PJ409, its
             runtime is not installed; PJ410 or PJ412, the file is no sheet, or no calibration.
     """
-    make: Callable[..., Device] | None = DEVICES.get(name)
-    if name.startswith(REMOTE):
+    make: Callable[..., Device] | None = DEVICES.get(name.partition(":")[0])
+    if make is not None:
+        name, given = split(name)
+        options = {**options, **given}
+    elif name.startswith(REMOTE):
         make = partial(Ssh, host=name.removeprefix(REMOTE))
     elif name.endswith(".json"):
         make = partial(Carried.read, Path(name))

@@ -19,6 +19,7 @@ from penjing.devices.hls.prices import HlsPrices
 from penjing.devices.hls.project import Style, to_project
 from penjing.devices.hls.reading import read_project
 from penjing.devices.measurement import Provenance
+from penjing.devices.spec import joined
 from penjing.devices.stairs import Stairs
 from penjing.errors import PenjingError
 from penjing.network import Call, Network
@@ -87,6 +88,11 @@ class Hls4ml(Estimating):
     def install(cls) -> str:
         """The commands that bring both."""
         return f"{super().install()}, and a C++ compiler: g++"
+
+    @property
+    def spec(self) -> str:
+        """With its options."""
+        return joined(self.name, self)
 
     @property
     def error(self) -> float:
