@@ -41,6 +41,7 @@ SHUFFLE = 6  # cycles a position that hls4ml counts for moving data (`set_target
 
 PRINTER = """
 #include <cstdio>
+#include "firmware/network.h"
 #include "firmware/parameters.h"
 int main() {
 %s
