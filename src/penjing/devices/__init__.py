@@ -11,6 +11,7 @@ from penjing.devices.ethos import EthosU
 from penjing.devices.executorch import ExecuTorch
 from penjing.devices.export import Artifact, to_onnx
 from penjing.devices.ideal import Macs, Params
+from penjing.devices.inductor import Inductor
 from penjing.devices.litert import LiteRt
 from penjing.devices.measurement import Figure, Measurement
 from penjing.devices.measuring import Measuring
@@ -43,6 +44,7 @@ __all__ = [
     "EthosU",
     "ExecuTorch",
     "Figure",
+    "Inductor",
     "LiteRt",
     "Macs",
     "Measurement",

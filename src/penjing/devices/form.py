@@ -4,5 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-Form = Literal["onnx", "pt2", "tflite", "pte"]
-"""ONNX, PyTorch's exported program, LiteRT's flat buffer, ExecuTorch's program."""
+Form = Literal["onnx", "pt2", "tflite", "pte", "aoti.pt2"]
+"""ONNX, PyTorch's exported program, LiteRT's flat buffer, ExecuTorch's program, inductor's machine code.
+
+It is how a file's name ends; PyTorch loads packages of machine code by the same ending as programs.
+"""

@@ -16,6 +16,7 @@ from penjing.devices.eager import Eager
 from penjing.devices.ethos import CONFIGS, EthosU
 from penjing.devices.executorch import ExecuTorch
 from penjing.devices.ideal import Macs, Params
+from penjing.devices.inductor import Inductor
 from penjing.devices.litert import LiteRt
 from penjing.devices.micro import Micro
 from penjing.devices.openvino import OpenVino
@@ -39,6 +40,7 @@ DEVICES: Mapping[str, Callable[..., Device]] = MappingProxyType(
         "litert": LiteRt,
         "executorch": ExecuTorch,
         "torch": Eager,
+        "inductor": Inductor,
         "rtx3090": partial(_sheet, "rtx3090"),
         "jetson-orin": partial(_sheet, "jetson-orin"),
         "phone-cpu": partial(_sheet, "phone-cpu"),

@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 from torch import nn
 
+from penjing.devices.form import Form
 from penjing.errors import PenjingError
 from penjing.report import Report
 from penjing.run.directory import opened
@@ -19,7 +20,7 @@ from penjing.run.inputs import FILE, load_inputs
 from penjing.run.state import load_state
 from penjing.surgery import redo
 
-FORMS: Final = MappingProxyType({form: f"model.{form}" for form in ("onnx", "pt2", "tflite", "pte")})
+FORMS: Final = MappingProxyType({form: f"model.{form}" for form in get_args(Form)})
 """What `export` gives, and the file of a run that holds it."""
 
 
