@@ -4,6 +4,7 @@ from penjing.devices.cache import Cache, cache_directory
 from penjing.devices.carried import Carried
 from penjing.devices.costs import CostError, CostModel, OperatorCost
 from penjing.devices.cpu import Cpu
+from penjing.devices.cuda import Cuda
 from penjing.devices.device import Device
 from penjing.devices.eager import Eager
 from penjing.devices.estimating import Estimating, Prices
@@ -27,6 +28,7 @@ from penjing.devices.size import artifact_size
 from penjing.devices.stairs import Stairs
 from penjing.devices.table import DEVICES, REMOTE, describe, get
 from penjing.devices.timed import Timed
+from penjing.devices.torch_cuda import TorchCuda
 
 __all__ = [
     "DEVICES",
@@ -37,6 +39,7 @@ __all__ = [
     "CostError",
     "CostModel",
     "Cpu",
+    "Cuda",
     "Device",
     "Eager",
     "Estimate",
@@ -61,6 +64,7 @@ __all__ = [
     "Ssh",
     "Stairs",
     "Timed",
+    "TorchCuda",
     "artifact_size",
     "cache_directory",
     "describe",

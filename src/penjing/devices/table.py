@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from penjing.devices.carried import Carried
 from penjing.devices.cpu import Cpu
+from penjing.devices.cuda import Cuda
 from penjing.devices.device import Device
 from penjing.devices.eager import Eager
 from penjing.devices.ethos import CONFIGS, EthosU
@@ -23,6 +24,7 @@ from penjing.devices.openvino import OpenVino
 from penjing.devices.remote import Ssh
 from penjing.devices.roofline import SHEETS, Roofline
 from penjing.devices.sheet import read_sheet
+from penjing.devices.torch_cuda import TorchCuda
 from penjing.errors import PenjingError
 
 REMOTE: Final = "ssh:"
@@ -41,6 +43,8 @@ DEVICES: Mapping[str, Callable[..., Device]] = MappingProxyType(
         "executorch": ExecuTorch,
         "torch": Eager,
         "inductor": Inductor,
+        "cuda": Cuda,
+        "torch-cuda": TorchCuda,
         "rtx3090": partial(_sheet, "rtx3090"),
         "jetson-orin": partial(_sheet, "jetson-orin"),
         "phone-cpu": partial(_sheet, "phone-cpu"),
