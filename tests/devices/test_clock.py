@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import itertools
+import random
+import time
 from collections.abc import Callable
 
 import pytest
 
-from penjing.devices.clock import Timing, choose_basis, interleave
+from penjing.devices.clock import Basis, Timing, choose_basis, interleave
 
 
 class Work:
@@ -116,3 +118,22 @@ def test_basis_is_cpu_time_only_for_one_thread_of_a_busy_machine(
 def test_basis_is_one_for_all_when_only_one_job_was_held_up() -> None:
     calm, held_up = Timing(1.0, 1.0, 9, 0.0, 0.0), Timing(3.0, 1.0, 9, 0.0, 0.0)
     assert choose_basis([calm, held_up], threads=1) == "cpu"
+
+
+def test_interleave_goes_on_until_the_clock_that_is_read_stands_still() -> None:
+    """CPU time of a thread that waits for another processor is steady long before the wall is."""
+
+    def rounds(basis: Basis | None) -> int:
+        unsteady, work = random.Random(0), Work()
+
+        def job() -> None:
+            time.sleep(unsteady.uniform(0.0, 0.004))
+            work.now += 1.0
+
+        (timing,) = interleave(
+            [job], cpu_clock=work.clock, limit_s=0.5, turn_s=0, least_turns=3, warm=True, basis=basis
+        )
+        return timing.runs
+
+    assert rounds("cpu") == rounds(None) == 3
+    assert rounds("wall") > 10

@@ -74,6 +74,6 @@ def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 def test_absent_interpreter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_module, "find_spec", lambda name: None if name == "tflite_micro" else name)
-    with pytest.raises(PenjingError, match="needs tflite-micro, which is not installed") as caught:
+    with pytest.raises(PenjingError, match="needs tflite-micro, which is not here") as caught:
         get(NAME)
     assert caught.value.code == "PJ409"

@@ -4,6 +4,7 @@ from penjing.devices.cache import Cache, cache_directory
 from penjing.devices.carried import Carried
 from penjing.devices.costs import CostError, CostModel, OperatorCost
 from penjing.devices.cpu import Cpu
+from penjing.devices.cuda import Cuda
 from penjing.devices.device import Device
 from penjing.devices.eager import Eager
 from penjing.devices.estimating import Estimating, Prices
@@ -12,6 +13,7 @@ from penjing.devices.executorch import ExecuTorch
 from penjing.devices.export import Artifact, to_onnx
 from penjing.devices.hls import Hls4ml
 from penjing.devices.ideal import Macs, Params
+from penjing.devices.inductor import Inductor
 from penjing.devices.litert import LiteRt
 from penjing.devices.measurement import Figure, Measurement
 from penjing.devices.measuring import Measuring
@@ -27,6 +29,7 @@ from penjing.devices.size import artifact_size
 from penjing.devices.stairs import Stairs
 from penjing.devices.table import DEVICES, REMOTE, describe, get
 from penjing.devices.timed import Timed
+from penjing.devices.torch_cuda import TorchCuda
 
 __all__ = [
     "DEVICES",
@@ -37,6 +40,7 @@ __all__ = [
     "CostError",
     "CostModel",
     "Cpu",
+    "Cuda",
     "Device",
     "Eager",
     "Estimate",
@@ -45,6 +49,7 @@ __all__ = [
     "ExecuTorch",
     "Figure",
     "Hls4ml",
+    "Inductor",
     "LiteRt",
     "Macs",
     "Measurement",
@@ -61,6 +66,7 @@ __all__ = [
     "Ssh",
     "Stairs",
     "Timed",
+    "TorchCuda",
     "artifact_size",
     "cache_directory",
     "describe",

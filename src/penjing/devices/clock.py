@@ -49,6 +49,7 @@ def interleave(
     least_turns: int = 8,
     least_s: float = 0.0,
     warm: bool = True,
+    basis: Basis | None = None,
 ) -> tuple[Timing, ...]:
     """Times `jobs` in turns, so that a slow spell of the machine falls on all of them alike.
 
@@ -69,6 +70,7 @@ def interleave(
         warm: False for turns of two runs, both timed, always in the same order: the first finds the caches
             as another job left them, the second as it left them itself. What a network of a millisecond
             takes as a share of another's differs by up to 5 % between the two; halfway, it is near to both.
+        basis: the clock whose medians have to stand still; None for the steadier of the two.
 
     Returns:
         One timing per job, in order. Medians are over turns, each of which counts by its own median.
@@ -81,7 +83,11 @@ def interleave(
     start, rounds = time.perf_counter(), 0
     while rounds < 3 or (
         (spent := time.perf_counter() - start) < limit_s
-        and (rounds < least_turns or spent < least_s or not all(_settled(kept, spread) for kept in turns))
+        and (
+            rounds < least_turns
+            or spent < least_s
+            or not all(_settled(kept, spread, basis) for kept in turns)
+        )
     ):
         if warm:
             shuffle(order)
@@ -131,9 +137,10 @@ def _turn(
     return statistics.median(walls), statistics.median(cpus)
 
 
-def _settled(turns: Sequence[tuple[float, float]], spread: float) -> bool:
-    """Whether the median of the steadier clock is known well enough."""
-    return min(_spread([turn[clock] for turn in turns]) for clock in (0, 1)) < spread
+def _settled(turns: Sequence[tuple[float, float]], spread: float, basis: Basis | None) -> bool:
+    """Whether the median by that clock, or by the steadier one, is known well enough."""
+    clocks = (0, 1) if basis is None else (0,) if basis == "wall" else (1,)
+    return min(_spread([turn[clock] for turn in turns]) for clock in clocks) < spread
 
 
 def _spread(samples: Sequence[float]) -> float:

@@ -62,25 +62,31 @@ class Device(ABC):
         return None
 
     @classmethod
+    def missing(cls) -> str:
+        """What it needs and this machine has not: a package, a tool, a processor; "" where it can be used."""
+        return "" if not cls.module or find_spec(cls.module) is not None else cls.package
+
+    @classmethod
     def installed(cls) -> bool:
         """Whether what it needs is there."""
-        return not cls.module or find_spec(cls.module) is not None
+        return not cls.missing()
 
     @classmethod
     def install(cls) -> str:
-        """The command that brings what it needs; "" where it always comes along."""
+        """What brings what it needs, a command where one does; "" where it always comes along."""
         return f'pip install "penjing[{cls.extra}]"' if cls.extra else ""
 
     def require(self) -> None:
         """Makes sure that what it needs is there.
 
         Raises:
-            PenjingError: PJ409, it is not installed.
+            PenjingError: PJ409, it is not.
         """
-        if not self.installed():
+        missing = self.missing()
+        if missing:
             raise PenjingError(
                 "PJ409",
-                f"device `{self.name}` needs {self.package}, which is not installed",
+                f"device `{self.name}` needs {missing}, which is not here",
                 because="another device would give another latency",
                 tries=[self.install(), "penjing devices"],
             )

@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from penjing.devices.carried import Carried
 from penjing.devices.cpu import Cpu
+from penjing.devices.cuda import Cuda
 from penjing.devices.device import Device
 from penjing.devices.eager import Eager
 from penjing.devices.ethos import CONFIGS, EthosU
 from penjing.devices.executorch import ExecuTorch
 from penjing.devices.hls import Hls4ml
 from penjing.devices.ideal import Macs, Params
+from penjing.devices.inductor import Inductor
 from penjing.devices.litert import LiteRt
 from penjing.devices.micro import Micro
 from penjing.devices.openvino import OpenVino
@@ -24,6 +26,7 @@ from penjing.devices.remote import Ssh
 from penjing.devices.roofline import SHEETS, Roofline
 from penjing.devices.sheet import read_sheet
 from penjing.devices.spec import split
+from penjing.devices.torch_cuda import TorchCuda
 from penjing.errors import PenjingError
 
 REMOTE: Final = "ssh:"
@@ -41,6 +44,9 @@ DEVICES: Mapping[str, Callable[..., Device]] = MappingProxyType(
         "litert": LiteRt,
         "executorch": ExecuTorch,
         "torch": Eager,
+        "inductor": Inductor,
+        "cuda": Cuda,
+        "torch-cuda": TorchCuda,
         "rtx3090": partial(_sheet, "rtx3090"),
         "jetson-orin": partial(_sheet, "jetson-orin"),
         "phone-cpu": partial(_sheet, "phone-cpu"),

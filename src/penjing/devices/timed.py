@@ -42,16 +42,19 @@ class Timed(Measuring):
 
     Attributes:
         threads: inside an operator; operators run one after another.
+        hosted: whether threads of this process do the work. Of what a GPU computes, their CPU time says
+            nothing: it is read by the wall, however busy the machine.
     """
 
     threads: int = 1
     provenance: ClassVar[Provenance] = "measured"
+    hosted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuses a number of threads that cannot be, and a runtime that is not there.
 
         Raises:
-            PenjingError: PJ406, so many threads; PJ409, the runtime is not installed.
+            PenjingError: PJ406, so many threads; PJ409, what the runtime needs is not here.
         """
         if self.threads < 1:
             raise PenjingError(
@@ -67,7 +70,12 @@ class Timed(Measuring):
     @property
     def fingerprint(self) -> Fingerprint:
         """What the measurements of this device depend on."""
-        return Fingerprint(cpu_name(), self.runtime, self.threads)
+        return Fingerprint(self.hardware, self.runtime, self.threads)
+
+    @property
+    def hardware(self) -> str:
+        """Names of the processors that the time depends on."""
+        return cpu_name()
 
     @abstractmethod
     def job(self, artifact: Path, call: Call | None) -> Job:
@@ -152,17 +160,29 @@ class Timed(Measuring):
         """Fresh sessions, timed in turns."""
         jobs = [self.job(Path(path), call) for path in paths]
         timings = interleave(
-            jobs, cpu_clock=self._cpu_clock, limit_s=limit_s, least_s=0.0 if warm else LEAST_S, warm=warm
+            jobs,
+            cpu_clock=self._cpu_clock,
+            limit_s=limit_s,
+            least_s=0.0 if warm else LEAST_S,
+            warm=warm,
+            basis=None if self.hosted else "wall",
         )
-        basis = choose_basis(timings, threads=self.threads)
+        basis = choose_basis(timings, threads=self.threads) if self.hosted else "wall"
         return [Measurement.of(timing, basis) for timing in timings]
 
     def _time_singles(self, singles: Sequence[Single]) -> list[float]:
         jobs = [self.single(single) for single in singles]
         timings = interleave(
-            jobs, cpu_clock=self._cpu_clock, spread=0.03, limit_s=2.0, turn_s=0.005, least_turns=6
+            jobs,
+            cpu_clock=self._cpu_clock,
+            spread=0.03,
+            limit_s=2.0,
+            turn_s=0.005,
+            least_turns=6,
+            basis=None if self.hosted else "wall",
         )
-        return [timing.cpu_s if self.threads == 1 else timing.wall_s for timing in timings]
+        by_cpu = self.hosted and self.threads == 1
+        return [timing.cpu_s if by_cpu else timing.wall_s for timing in timings]
 
     @property
     def _cpu_clock(self) -> Callable[[], float]:

@@ -184,7 +184,8 @@ class ExportLine(Record):
     """The exported artifact.
 
     Attributes:
-        format: "onnx", or "pt2" where the model has no ONNX form and the device need not run it.
+        format: "onnx", or the ending of what the device runs; "pt2" where the model has no ONNX form and the
+            device need not run it.
         dynamic_batch: whether it takes any batch size.
         agreement: largest difference from PyTorch, relative to the largest output.
         notes: whatever the exporter has to say.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -80,14 +79,14 @@ class Hls4ml(Estimating):
         self.require()
 
     @classmethod
-    def installed(cls) -> bool:
-        """Whether hls4ml is there, and the compiler that its emulation needs."""
-        return find_spec(cls.module) is not None and compiler() is not None
+    def missing(cls) -> str:
+        """hls4ml itself, or the compiler that its emulation needs."""
+        return super().missing() or ("" if compiler() else "a C++ compiler (`g++`) and `bash`")
 
     @classmethod
     def install(cls) -> str:
         """The commands that bring both."""
-        return f"{super().install()}, and a C++ compiler: g++"
+        return f"{super().install()} and `apt install g++`"
 
     @property
     def spec(self) -> str:

@@ -90,9 +90,9 @@ class Ssh(Timed):
         super().__post_init__()
 
     @classmethod
-    def installed(cls) -> bool:
-        """Whether there is an SSH client."""
-        return shutil.which("ssh") is not None
+    def missing(cls) -> str:
+        """An SSH client, if there is none."""
+        return "" if shutil.which("ssh") else "an SSH client"
 
     @classmethod
     def install(cls) -> str:
