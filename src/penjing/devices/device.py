@@ -112,6 +112,16 @@ class Device(ABC):
         """
         return to_onnx(model, call, path)
 
+    def draft(self, model: nn.Module, call: Call, path: Path) -> Artifact:
+        """The same to be measured and thrown away: ranges are those of the example inputs.
+
+        What takes long and no figure but the metric depends on may be left out.
+
+        Raises:
+            PenjingError: as `export`.
+        """
+        return self.export(model, call, path)
+
     def figures(self, artifact: Path) -> Mapping[str, float]:
         """What the device's own tools say of an artifact beside its latency, by quantity: `memory` in bytes.
 

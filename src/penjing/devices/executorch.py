@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,7 +87,12 @@ def _program(model: nn.Module, call: Call) -> bytes:
     return content
 
 
-def _method(content: bytes, name: str, threads: int, call: Call | None) -> Job:
+def loaded(content: bytes, name: str, threads: int) -> Callable[[list[Any]], Any]:
+    """The file's method: outputs of inputs, in order.
+
+    Raises:
+        PenjingError: PJ405, ExecuTorch refuses the file.
+    """
     try:
         with quiet(), silent():
             from executorch.extension.pybindings import portable_lib
@@ -96,10 +101,20 @@ def _method(content: bytes, name: str, threads: int, call: Call | None) -> Job:
             portable_lib._unsafe_reset_threadpool(threads)
             program: Any = Runtime.get().load_program(content)
             method = program.load_method("forward")
-            assert call is not None, "the sizes of its inputs are not in the file"
-            given = [leaf for leaf in pytree.tree_leaves((call.args, call.kwargs)) if leaf is not None]
-            method.execute(given)
     except Exception as error:  # the runtime raises RuntimeError and its own
         raise refused(_RUNTIME, name, error) from error
     # The program is held, too: a method does not keep it alive.
-    return lambda: (program, method.execute(given))[1]
+    return lambda given: (program, method.execute(given))[1]
+
+
+def _method(content: bytes, name: str, threads: int, call: Call | None) -> Job:
+    """The method as a job, run once already."""
+    method = loaded(content, name, threads)
+    try:
+        with silent():
+            assert call is not None, "the sizes of its inputs are not in the file"
+            given = [leaf for leaf in pytree.tree_leaves((call.args, call.kwargs)) if leaf is not None]
+            method(given)
+    except Exception as error:  # likewise
+        raise refused(_RUNTIME, name, error) from error
+    return lambda: method(given)

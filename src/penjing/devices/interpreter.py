@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penjing.devices.feeds import Feeds
+from penjing.devices.pieces import in_pieces, shared_size
 from penjing.devices.refusal import existing, refused
 from penjing.devices.silence import silent
 
@@ -57,18 +58,7 @@ class Interpreter:
         Raises:
             PenjingError: PJ405, LiteRT refuses the inputs.
         """
-        given = list(feeds.values())
-        size, rows = self._batch(), {len(value) if value.ndim else 0 for value in given}
-        if size is None or rows == {size} or len(rows) != 1:
-            return self._once(given)
-        (count,) = rows
-        found = []
-        for start in range(0, count, size):
-            pieces = [value[start : start + size] for value in given]
-            short = size - len(pieces[0])
-            padded = [np.concatenate([piece, *[piece[-1:]] * short]) for piece in pieces]
-            found.append([result[: size - short] for result in self._once(padded)])
-        return [np.concatenate(column) for column in zip(*found, strict=True)]
+        return in_pieces(self._once, list(feeds.values()), self._batch())
 
     def job(self, feeds: Feeds | None = None) -> Callable[[], object]:
         """One run as a function without arguments, checked by running it; on made-up inputs without any."""
@@ -83,8 +73,7 @@ class Interpreter:
 
     def _batch(self) -> int | None:
         """The first dimension that all inputs and outputs share."""
-        firsts = {tuple(entry["shape"][:1]) for entry in (*self._inputs, *self._outputs)}
-        return int(next(iter(firsts))[0]) if len(firsts) == 1 and () not in firsts else None
+        return shared_size([entry["shape"] for entry in (*self._inputs, *self._outputs)])
 
     def _once(self, given: list[Array]) -> list[Array]:
         try:

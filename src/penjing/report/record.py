@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from penjing.recover import RecoveryRecord
 
-MetricOf = Literal["onnx", "tflite", "hls.zip", "pytorch"]
+MetricOf = Literal["onnx", "pt2", "aoti.pt2", "tflite", "pte", "hls.zip", "pytorch"]
 """What a metric is of: the exported file, or the module."""
 
 
@@ -87,8 +87,8 @@ class Figures(Record):
         peak_memory_bytes: largest sum of tensors alive at once, weights aside; analytic, or what the device's
             own tools allocate.
         metric: what `evaluate` gives.
-        metric_of: what was evaluated: the exported "onnx" or "tflite", or the "pytorch" module where that
-            cannot be.
+        metric_of: what was evaluated: the artifact, by its form ("hls.zip" in emulation), or the "pytorch"
+            module where that cannot be.
     """
 
     params: int

@@ -151,7 +151,10 @@ def _timing(report: Report) -> str:
 def _artifact(figures: Figures) -> str:
     return {
         "onnx": "exported ONNX file",
+        "pt2": "exported program",
+        "aoti.pt2": "compiled package",
         "tflite": "exported LiteRT file",
+        "pte": "exported ExecuTorch file",
         "hls.zip": "emulated hls4ml project",
         "pytorch": "PyTorch module",
         None: "",

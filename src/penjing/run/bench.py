@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, get_args
+from typing import Any
 
 from torch import nn
 
@@ -30,15 +29,10 @@ from penjing.recover import Evaluate, measured
 from penjing.report import Figures, MetricOf
 from penjing.run.journal import Journal
 from penjing.run.ranges import ranges
-from penjing.run.shipped import RUNNERS, Shipped
+from penjing.run.shipped import Shipped
 from penjing.surgery import cut
 
 Counts = Mapping[str, int]
-
-_METRIC_OF: Final[Mapping[str, MetricOf]] = MappingProxyType(
-    {form: form for form in get_args(MetricOf) if form in RUNNERS}
-)
-"""Of the forms of artifacts that can be evaluated."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +132,14 @@ class Bench:
     def export(self, model: nn.Module, path: Path, *, draft: bool = True) -> Artifact:
         """The artifact of `model`; its batch is fixed where the original's has to be.
 
-        The ranges of int8 numbers of a `draft` are those of the example: good enough to be timed.
+        A `draft` is made to be measured, not to be shipped.
         """
         why = self.original.static
         if self.device.form != "onnx":
             path = path.with_suffix(f".{self.device.form}")
-            calls = () if draft else ranges(self.net, self._data)
-            return self.device.export(model, self.net.call, path, calibration=calls)
+            if draft:
+                return self.device.draft(model, self.net.call, path)
+            return self.device.export(model, self.net.call, path, calibration=ranges(self.net, self._data))
         if self.formless:
             return to_program(model, self.net.call, path.with_suffix(".pt2"))
         artifact = to_onnx(model, self.net.call, path, free_batch=not why)
@@ -230,22 +225,11 @@ class Bench:
             PenjingError: PJ315, `evaluate` fails on the modules themselves.
         """
         form = self.original.form
-        of = _METRIC_OF.get(form)
-        if of is None:
-            note = (
-                "the metric is that of the PyTorch modules: `evaluate` is not asked about files of this kind"
-            )
-            note = (
-                note
-                if self.device.form != "onnx"
-                else "the metric is that of the PyTorch modules: there is no ONNX file"
-            )
-            return measured(evaluate, self.net.model), measured(evaluate, model), "pytorch", note
         threads, call = int(self.device.record()["threads"]), self.net.call
         try:
             before = Shipped(self.original.path, form, self.net.model, call, threads=threads)
             after = Shipped(artifact.path, form, model, call, threads=threads)
-            return measured(evaluate, before), measured(evaluate, after), of, ""
+            return measured(evaluate, before), measured(evaluate, after), form, ""
         except PenjingError as error:
             why = f"{error.what}: {error.because}" if error.because else error.what
         note = f"the metric is that of the PyTorch modules: `evaluate` fails on the exported files ({why})"

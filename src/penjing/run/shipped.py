@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from penjing.devices.compare import Array
 from penjing.devices.feeds import Feeds, feeds
+from penjing.devices.fixed import Fixed
 from penjing.devices.form import Form
 from penjing.devices.hls.emulator import Emulator
 from penjing.devices.interpreter import Interpreter
@@ -33,14 +34,17 @@ class Runner(Protocol):
         ...
 
 
-RUNNERS: Mapping[Form, Callable[[Path, int], Runner]] = MappingProxyType(
+RUNNERS: Mapping[Form, Callable[[Path, Call, int], Runner]] = MappingProxyType(
     {
-        "onnx": lambda path, threads: Session(path, threads=threads),
-        "tflite": lambda path, threads: Interpreter(path, threads=threads),
-        "hls.zip": lambda path, threads: Emulator.read(path),
+        "onnx": lambda path, call, threads: Session(path, threads=threads),
+        "pt2": lambda path, call, threads: Fixed.program(path, call),
+        "aoti.pt2": lambda path, call, threads: Fixed.package(path, call),
+        "tflite": lambda path, call, threads: Interpreter(path, threads=threads),
+        "pte": lambda path, call, threads: Fixed.executorch(path, call, threads),
+        "hls.zip": lambda path, call, threads: Emulator.read(path),
     }
 )
-"""What runs an artifact, by its form; of the others, the module itself is evaluated."""
+"""What runs an artifact, by its form."""
 
 
 class Shipped(nn.Module):
@@ -57,7 +61,7 @@ class Shipped(nn.Module):
             threads: for the runtime.
         """
         super().__init__()
-        self._session: Runner = RUNNERS[form](path, threads)
+        self._session: Runner = RUNNERS[form](path, call, threads)
         self._signature = inspect.signature(model.forward)
         self._named = tuple(call.kwargs)
         self._inputs = tuple(feeds(call))

@@ -121,8 +121,11 @@ class Hls4ml(Estimating):
         self, model: nn.Module, call: Call, path: Path, *, calibration: Sequence[Call] = ()
     ) -> Artifact:
         """The project, in a zip file."""
-        style = Style(self.bits, self.multipliers, self.clock_mhz, self.part)
-        return to_project(model, call, path, style, calibration=calibration)
+        return to_project(model, call, path, self._style, calibration=calibration)
+
+    def draft(self, model: nn.Module, call: Call, path: Path) -> Artifact:
+        """The project, without the emulation that takes g++ a quarter of a minute."""
+        return to_project(model, call, path, self._style, emulated=False)
 
     def figures(self, artifact: Path) -> Mapping[str, float]:
         """The block RAM that weights and streams take.
@@ -141,6 +144,10 @@ class Hls4ml(Estimating):
             f"the slowest layer takes {found.slowest_cycles:,} cycles, so often the design takes an input; "
             "latency and cycles are of all layers one after another, the longest that one input can take",
         ]
+
+    @property
+    def _style(self) -> Style:
+        return Style(self.bits, self.multipliers, self.clock_mhz, self.part)
 
     def record(self) -> dict[str, Any]:
         """What a report says of the device."""
