@@ -61,7 +61,7 @@ def test_error_crosses_process_borders_whole() -> None:
     assert pickle.loads(pickle.dumps(full())).record() == full().record()
 
 
-@pytest.mark.parametrize("code", ["PJ003", "PJ803", "PJ20", "PJ2031", "XX203", "pj203", ""])
+@pytest.mark.parametrize("code", ["PJ003", "PJ903", "PJ20", "PJ2031", "XX203", "pj203", ""])
 def test_error_refuses_a_code_outside_the_scheme(code: str) -> None:
     with pytest.raises(AssertionError, match="no error code"):
         PenjingError(code, "something")

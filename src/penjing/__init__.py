@@ -12,9 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penjing import criteria, devices
+    from penjing import compress, criteria, devices
     from penjing.api import Result, Task, load, trace
     from penjing.api import prune as prune  # type: ignore[no-redef]
+    from penjing.compress import load_sparse, to_sparse
     from penjing.errors import PenjingError
     from penjing.plan import Budget, Plan
     from penjing.recover import BatchNorm, Blockwise, FineTune, HuggingFace, Lightning, Loop, Reconstruct
@@ -37,10 +38,13 @@ __all__ = [
     "Synthetic",
     "Task",
     "TensorBoard",
+    "compress",
     "criteria",
     "devices",
     "load",
+    "load_sparse",
     "prune",
+    "to_sparse",
     "trace",
 ]
 
@@ -62,7 +66,9 @@ _HOMES = {
     "Task": "penjing.api",
     "TensorBoard": "penjing.run",
     "load": "penjing.api",
+    "load_sparse": "penjing.compress",
     "prune": "penjing.api",
+    "to_sparse": "penjing.compress",
     "trace": "penjing.api",
 }
 

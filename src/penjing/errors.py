@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-_CODE: Final = re.compile(r"PJ[1-7][0-9]{2}")
+_CODE: Final = re.compile(r"PJ[1-8][0-9]{2}")
 _LABEL_WIDTH: Final = 9
 
 
@@ -41,7 +41,7 @@ class PenjingError(Exception):
         self, code: str, what: str, *, because: str = "", path: str = "", tries: Sequence[str] = ()
     ) -> None:
         """Keeps the parts as given; `str(error)` lays them out."""
-        assert _CODE.fullmatch(code), f"{code!r} is no error code: PJ1xx to PJ7xx"
+        assert _CODE.fullmatch(code), f"{code!r} is no error code: PJ1xx to PJ8xx"
         assert what, f"{code} says nothing"
         assert not isinstance(tries, str), f"{code}: tries is a sequence of lines, not one string"
         super().__init__(code, what)

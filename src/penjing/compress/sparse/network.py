@@ -1,0 +1,187 @@
+"""A model whose sparse layers are stored sparse where that pays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from penjing.compress.sparse.calls import layer_inputs
+from penjing.compress.sparse.choose import measured_layer, read, surely_less
+from penjing.compress.sparse.files import replace_layers, save_sparse
+from penjing.compress.sparse.form import candidates
+from penjing.compress.sparse.layer import matrix_of
+from penjing.compress.sparse.record import LayerRecord, SparseRecord
+from penjing.compress.sparse.suits import objection
+from penjing.devices.clock import choose_basis, interleave
+from penjing.devices.compare import apart
+from penjing.devices.export import exporting
+from penjing.devices.feeds import array, outputs
+from penjing.devices.pytorch import threads as set_threads
+from penjing.errors import PenjingError
+from penjing.network.call import Call
+
+TOLERANCE: Final[Mapping[torch.dtype, float]] = {torch.float32: 1e-4, torch.float64: 1e-10}
+"""What outputs may differ by, relative to the largest: sums are added up in another order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """A model for inference, and what was measured of it.
+
+    Attributes:
+        model: of the same class; layers named in `record.chosen` are sparse.
+        record: every figure.
+    """
+
+    model: nn.Module
+    record: SparseRecord
+
+    def save(self, directory: Path | str) -> Path:
+        """Writes weights and record: `sparse.safetensors`, `sparse.json`; no pickle.
+
+        Args:
+            directory: does not exist yet, or is empty.
+
+        Raises:
+            PenjingError: PJ801, it is not empty.
+        """
+        return save_sparse(self.model, self.record, Path(directory))
+
+
+def to_sparse(model: nn.Module, example_inputs: Any, *, threads: int = 1) -> Sparse:
+    """Stores every layer without its zeros that is measured to be quicker so; the others stay as they are.
+
+    Linear layers and convolutions without groups are tried in compressed rows (CSR) and in blocks of them
+    (BSR), on the inputs that they have when the model runs on the example inputs. In the end the whole is
+    measured beside the original; where it is not quicker by more than the noise, nothing is changed.
+
+    Args:
+        model: it is not changed; its weights hold zeros, from whatever.
+        example_inputs: a tensor, a tuple or a dict, as the model is called: latencies hold for their sizes.
+        threads: of PyTorch.
+
+    Returns:
+        The model, for inference only, and the figures.
+
+    Raises:
+        PenjingError: PJ101, the model cannot be called so; PJ802, it computes something else, which is a
+            defect of penjing.
+    """
+    call = Call.of(model, example_inputs)
+    with exporting(model), set_threads(threads):
+        layers = {
+            path: module
+            for path, module in model.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv2d)
+        }
+        tried = [one for path, one in layers.items() if not objection(model, path, one) and _worth(one)]
+        inputs = layer_inputs(model, call, tried)
+        records = tuple(
+            _examined(model, path, layer, inputs.get(id(layer), []), threads)
+            for path, layer in layers.items()
+        )
+        chosen = {record.name: record.chosen for record in records if record.chosen is not None}
+        small = replace_layers(deepcopy(model), chosen)
+        error = _difference(model, small, call)
+        record = _whole(model, small, call, records, error, threads)
+    return Sparse(deepcopy(model).eval() if record.note else small, record)
+
+
+def _examined(
+    model: nn.Module, path: str, layer: nn.Module, inputs: list[Tensor], threads: int
+) -> LayerRecord:
+    matrix = matrix_of(layer)
+    why = objection(model, path, layer)
+    if not why and not _worth(layer):
+        why = "more than half of its numbers would have to be stored"
+    elif not why and not inputs:
+        why = "it is not called by itself, with one tensor"
+    if why:
+        zeros = float((matrix == 0).double().mean()) if matrix.numel() else 0.0
+        shape = (int(matrix.shape[0]), int(matrix.shape[1]))
+        return LayerRecord(name=path, shape=shape, sparsity=zeros, reason=why)
+    return measured_layer(path, layer, inputs, threads)
+
+
+def _worth(layer: nn.Module) -> bool:
+    """Whether there is a form to be tried."""
+    return bool(candidates(matrix_of(layer)))
+
+
+def _difference(model: nn.Module, small: nn.Module, call: Call) -> float:
+    """Largest difference of an output, relative to the largest.
+
+    Raises:
+        PenjingError: PJ802, it is more than the order of additions explains.
+    """
+    with torch.inference_mode():
+        found, wanted = (list(outputs(call.copy().run(one)).values()) for one in (small, model))
+    error = apart([array(one) for one in found], [array(one) for one in wanted])
+    dtypes = [one.dtype for one in wanted if one.is_floating_point()]
+    allowed = max((TOLERANCE.get(dtype, 0.0) for dtype in dtypes), default=0.0)
+    if not error <= allowed:
+        raise PenjingError(
+            "PJ802",
+            f"with sparse layers, `{type(model).__name__}` computes something else",
+            because=f"outputs differ by {error:.1e} of the largest, and {allowed:.0e} is allowed",
+            tries=["report the model: this is a defect"],
+        )
+    return error
+
+
+def _whole(
+    model: nn.Module,
+    small: nn.Module,
+    call: Call,
+    layers: tuple[LayerRecord, ...],
+    error: float,
+    threads: int,
+) -> SparseRecord:
+    """Both, timed against one another."""
+
+    def job(one: nn.Module) -> Any:
+        def run() -> object:
+            with torch.inference_mode():
+                return call.run(one)
+
+        return run
+
+    clock = time.thread_time if threads == 1 else time.process_time
+    timings = interleave([job(model), job(small)], cpu_clock=clock, limit_s=20.0)
+    basis = choose_basis(timings, threads=threads)
+    before, after = (read(timing, basis) for timing in timings)
+    any_chosen = any(layer.chosen for layer in layers)
+    quicker = any_chosen and surely_less(after, before)
+    note = ""
+    if any_chosen and not quicker:
+        note = (
+            f"layers paid by themselves, but the whole takes {after[0] / before[0]:.2f}x: nothing is changed"
+        )
+        layers = tuple(
+            layer.model_copy(update={"chosen": None, "reason": "the whole model is no quicker"})
+            if layer.chosen
+            else layer
+            for layer in layers
+        )
+    return SparseRecord(
+        layers=layers,
+        threads=threads,
+        basis=basis,
+        dense_ms=before[0] * 1e3,
+        sparse_ms=(after if quicker else before)[0] * 1e3,
+        noise=max(before[1], after[1]),
+        max_error=error if quicker else 0.0,
+        bytes=(_bytes(model), _bytes(small if quicker else model)),
+        note=note,
+    )
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(one.nbytes for one in (*model.parameters(), *model.buffers()))

@@ -1,0 +1,193 @@
+"""Whole models: sparse where it pays, as it was elsewhere, and never slower."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import penjing as pj
+from penjing.compress.sparse import network as network_module
+from penjing.compress.sparse.layer import SparseLayer
+from penjing.compress.sparse.record import LayerRecord
+from penjing.errors import PenjingError
+
+
+def emptied(layer: nn.Module, share: float) -> nn.Module:
+    """With so many of its weights set to zero."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    generator = torch.Generator().manual_seed(0)
+    weight.data *= (torch.rand(weight.shape, generator=generator) >= share).float()
+    return layer
+
+
+class Mixed(nn.Module):
+    """A very sparse layer that is large, a dense one, a sparse one that is small."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.large = emptied(nn.Linear(1024, 1024), 0.99)
+        self.dense = nn.Linear(1024, 64)
+        self.small = emptied(nn.Linear(64, 8), 0.9)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"out": self.small(torch.relu(self.dense(torch.relu(self.large(x)))))}
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[nn.Module, Tensor, pj.compress.Sparse]:
+    torch.manual_seed(0)
+    model, x = Mixed(), torch.randn(32, 1024)
+    return model, x, pj.to_sparse(model, x)
+
+
+def lines(record: object) -> dict[str, LayerRecord]:
+    return {layer.name: layer for layer in record.layers}  # type: ignore[attr-defined]
+
+
+def test_only_what_pays_is_sparse(found: tuple[nn.Module, Tensor, pj.compress.Sparse]) -> None:
+    model, x, sparse = found
+    by_name = lines(sparse.record)
+    assert by_name["large"].chosen == "csr"
+    assert by_name["dense"].chosen is None
+    assert "more than half" in by_name["dense"].reason
+    assert sparse.record.sparse_ms < sparse.record.dense_ms
+    assert sparse.record.bytes[1] < sparse.record.bytes[0]
+    assert by_name["large"].inputs == ((32, 1024),)
+    assert by_name["large"].sparsity == pytest.approx(0.99, abs=0.005)
+    for name, line in by_name.items():
+        assert isinstance(sparse.model.get_submodule(name), SparseLayer) == (line.chosen is not None)
+    with torch.no_grad():
+        torch.testing.assert_close(sparse.model(x)["out"], model.eval()(x)["out"], rtol=1e-4, atol=1e-5)
+    assert 0 <= sparse.record.max_error < 1e-4
+
+
+def test_model_that_was_given_is_as_it_was(found: tuple[nn.Module, Tensor, pj.compress.Sparse]) -> None:
+    model, x, _ = found
+    assert [type(one) for one in model.children()] == [nn.Linear] * 3
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pj.to_sparse(model, x[:2])
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(layer._forward_pre_hooks for layer in model.modules())
+
+
+def test_saved_and_loaded_is_the_same_bit_for_bit(
+    found: tuple[nn.Module, Tensor, pj.compress.Sparse], tmp_path: Path
+) -> None:
+    _, x, sparse = found
+    folder = sparse.save(tmp_path / "sparse")
+    again = pj.load_sparse(folder, Mixed)
+    with torch.no_grad():
+        assert torch.equal(again(x)["out"], sparse.model(x)["out"])
+    assert not again.training
+    with pytest.raises(PenjingError, match="not empty") as caught:
+        sparse.save(folder)
+    assert caught.value.code == "PJ801"
+
+
+def test_what_does_not_fit_is_refused(
+    found: tuple[nn.Module, Tensor, pj.compress.Sparse], tmp_path: Path
+) -> None:
+    _, _, sparse = found
+    folder = sparse.save(tmp_path / "sparse")
+    for factory in (lambda: nn.Linear(3, 3), lambda: nn.ModuleDict({"large": nn.Linear(8, 8)})):
+        with pytest.raises(PenjingError, match="can be loaded") as caught:
+            pj.load_sparse(folder, factory)
+        assert caught.value.code == "PJ801"
+    (folder / "sparse.safetensors").write_bytes(b"no weights")
+    with pytest.raises(PenjingError, match="can be loaded"):
+        pj.load_sparse(folder, Mixed)
+    with pytest.raises(PenjingError, match="can be loaded"):
+        pj.load_sparse(tmp_path / "nothing", Mixed)
+
+
+def test_dense_model_stays_as_it_is() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+    sparse = pj.to_sparse(model, torch.randn(4, 64))
+    assert sparse.record.chosen == {}
+    assert sparse.record.sparse_ms == sparse.record.dense_ms
+    assert sparse.record.max_error == 0.0
+    assert not sparse.record.note
+
+
+def test_layers_that_cannot_be_are_left_with_a_reason() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tied, self.other = emptied(nn.Linear(64, 64), 0.99), nn.Linear(64, 64)
+            self.other.weight = self.tied.weight
+            self.normed = parametrizations.weight_norm(emptied(nn.Linear(64, 64), 0.99))
+            self.hooked = emptied(nn.Linear(64, 64), 0.99)
+            self.hooked.register_forward_hook(lambda module, args, out: out)
+            self.never = emptied(nn.Linear(64, 64), 0.99)
+            self.attention = nn.MultiheadAttention(64, 2, batch_first=True)
+            emptied(self.attention.out_proj, 0.99)
+            self.grouped = emptied(nn.Conv1d(1, 1, 1), 0.0)
+            self.depthwise = emptied(nn.Conv2d(4, 4, 3, groups=4), 0.9)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.other(self.tied(x)) + self.hooked(self.normed(x))
+            y = nn.functional.linear(y, self.never.weight)
+            y = self.attention(y, y, y, need_weights=False)[0]
+            return self.depthwise(y.reshape(-1, 4, 8, 8)).flatten(1)
+
+    by_name = lines(pj.to_sparse(Odd(), torch.randn(2, 4, 64)).record)
+    words = {
+        "tied": "another layer", "other": "another layer", "normed": "parametrization", "hooked": "hooks",
+        "never": "not called by itself", "attention.out_proj": "NonDynamicallyQuantizableLinear",
+        "depthwise": "grouped",
+    }  # fmt: skip
+    for name, word in words.items():
+        assert by_name[name].chosen is None
+        assert word in by_name[name].reason, name
+
+
+def test_whole_that_is_no_quicker_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that only seems to pay: what counts is the model."""
+
+    def hopeful(name: str, layer: nn.Module, inputs: list[Tensor], threads: int) -> LayerRecord:
+        shape = (layer.weight.shape[0], layer.weight.shape[1])  # type: ignore[index, union-attr]
+        return LayerRecord(name=name, shape=shape, sparsity=0.6, chosen="csr")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(network_module, "measured_layer", hopeful)
+    model = nn.Sequential(emptied(nn.Linear(512, 512), 0.6))
+    sparse = pj.to_sparse(model, torch.randn(196, 512))
+    assert "nothing is changed" in sparse.record.note
+    assert sparse.record.chosen == {}
+    assert not any(isinstance(one, SparseLayer) for one in sparse.model.modules())
+
+
+def test_layer_that_is_called_more_than_once_counts_all_its_calls() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = emptied(nn.Linear(512, 512), 0.99)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(self.layer(x)[:, :4])
+
+    (line,) = pj.to_sparse(Twice(), torch.randn(2, 32, 512)).record.layers
+    assert line.inputs == ((2, 32, 512), (2, 4, 512))
+
+
+def test_example_inputs_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(PenjingError) as caught:
+        pj.to_sparse(nn.Linear(8, 8), (torch.randn(1, 8), torch.randn(1, 8)))
+    assert caught.value.code == "PJ101"
+
+
+def test_error_of_a_sparse_layer_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: SparseLayer, columns: Tensor) -> Tensor:
+        return torch.mm(self._matrix, columns)  # without the bias
+
+    monkeypatch.setattr(SparseLayer, "product", wrong)
+    torch.manual_seed(0)
+    with pytest.raises(PenjingError, match="computes something else") as caught:
+        pj.to_sparse(Mixed(), torch.randn(32, 1024))
+    assert caught.value.code == "PJ802"
