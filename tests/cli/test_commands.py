@@ -53,6 +53,7 @@ def test_commands_are_those_of_the_design() -> None:
         "criteria",
         "profile",
         "calibrate",
+        "sparse",
         "prune",
         "resume",
         "export",
@@ -234,3 +235,14 @@ def test_prune_cuts_in_rounds_down_to_a_floor_and_resumes_so(
     assert "is finished" in capsys.readouterr().err
     assert main([*given[:-1], str(tmp_path / "other"), "--rounds", "0"]) == 2
     assert capsys.readouterr().err.startswith("[PJ515]")
+
+
+def test_sparse_says_what_is_stored_and_why(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    said = record(capsys, "sparse", f"{folder / 'good.py'}:bare", "-o", str(tmp_path / "sparse"))
+    assert [layer["chosen"] for layer in said["layers"]] == [None, None]
+    assert said["sparse_ms"] == said["dense_ms"] > 0
+    assert {path.name for path in (tmp_path / "sparse").iterdir()} == {"sparse.json", "sparse.safetensors"}
+    drawn = printed(capsys, "sparse", f"{folder / 'good.py'}:bare")
+    assert "more than half of its numbers" in drawn

@@ -24,6 +24,7 @@ from penjing.cli.profile import profile
 from penjing.cli.prune import demo, prune
 from penjing.cli.report import report
 from penjing.cli.resume import resume
+from penjing.cli.sparse import sparse
 from penjing.errors import PenjingError
 
 WRONG: Final = 2
@@ -42,6 +43,7 @@ COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "prune": prune,
         "resume": resume,
         "export": export,
+        "sparse": sparse,
         "report": report,
         "demo": demo,
     }
