@@ -9,6 +9,7 @@ import torch
 
 import penjing as pj
 from penjing.devices import Eager, to_program
+from penjing.devices.matching import times_by_signature
 from penjing.devices.single import convolution, depthwise, linear
 from penjing.errors import PenjingError
 from penjing.network import Call
@@ -82,3 +83,20 @@ def test_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PenjingError) as caught:
         Eager().measure(tmp_path / "none.pt2")
     assert caught.value.code == "PJ404"
+
+
+def test_operators_are_timed_one_by_one_in_the_shapes_of_the_network(tmp_path: Path) -> None:
+    artifact = to_program(residual(), Call((image(),)), tmp_path / "model.pt2")
+    nodes = Eager().profile(artifact.path, call=Call((image(),)), seconds=0.1)
+    assert [node.kind for node in nodes].count("Conv") == 3
+    assert set(times_by_signature(nodes)) == {
+        ("conv", (32, 3, 3, 3, 16, 16)), ("conv", (48, 32, 3, 3, 16, 16)), ("conv", (32, 48, 1, 1, 16, 16)),
+        ("linear", (1, 32, 5)),
+    }  # fmt: skip
+    whole = Eager().measure(artifact.path, call=Call((image(),)))[0]
+    assert 0 < sum(node.ms for node in nodes) < 3 * whole.wall_ms
+    broken = tmp_path / "broken.pt2"
+    broken.write_bytes(b"no program")
+    with pytest.raises(PenjingError, match="PyTorch refuses") as caught:
+        Eager().profile(broken)
+    assert caught.value.code == "PJ405"

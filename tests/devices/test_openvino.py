@@ -9,6 +9,7 @@ import torch
 
 from penjing.devices import OpenVino, describe, get
 from penjing.devices import device as device_module
+from penjing.devices.matching import times_by_signature
 from penjing.devices.single import convolution
 from penjing.errors import PenjingError
 from penjing.network import Call
@@ -51,3 +52,28 @@ def test_refused_file_is_named_with_the_runtimes_own_words(tmp_path: Path) -> No
     with pytest.raises(PenjingError) as caught:
         OpenVino().measure(tmp_path / "none.onnx", call=Call((torch.zeros(1),), {}))
     assert caught.value.code == "PJ404"
+
+
+@here
+def test_operators_are_timed_in_the_shapes_of_the_network(tmp_path: Path) -> None:
+    """As ONNX Runtime tells them: other fusions, the same convolutions and products."""
+
+    class Both(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.each = torch.nn.Conv2d(3, 64, 3), torch.nn.Conv2d(64, 64, 3, groups=64)
+            self.head = torch.nn.Linear(64, 512)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.relu(self.each(torch.relu(self.stem(x)))).mean((2, 3)))
+
+    call = Call((torch.randn(4, 3, 32, 32),))
+    artifact = OpenVino().export(Both().eval(), call, tmp_path / "model.onnx")
+    nodes = OpenVino().profile(artifact.path, call=call, seconds=0.1)
+    assert set(times_by_signature(nodes)) == {
+        ("conv", (64, 3, 3, 3, 30, 30)), ("conv", (64, 1, 3, 3, 28, 28)), ("linear", (4, 64, 512)),
+    }  # fmt: skip
+    assert len({node.name for node in nodes}) == len(nodes)
+    assert all(node.ms > 0 for node in nodes)
+    with pytest.raises(PenjingError, match="no artifact"):
+        OpenVino().profile(tmp_path / "none.onnx")

@@ -17,7 +17,8 @@ from penjing.devices.session import Session
 Shape = tuple[int, ...]
 
 _SUFFIX: Final = "_kernel_time"
-_LEAST_RUNS: Final = 12
+LEAST_RUNS: Final = 12
+"""Of a network, for the times of its operators."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def record_events(path: Path, feeds: Feeds | None, *, threads: int, seconds: flo
         job = session.job(session.random_feeds() if feeds is None else feeds)
         end = time.perf_counter() + seconds
         runs = 0
-        while runs < _LEAST_RUNS or time.perf_counter() < end:
+        while runs < LEAST_RUNS or time.perf_counter() < end:
             job()
             runs += 1
         events: list[dict[str, Any]] = json.loads(session.end_profile().read_text())
@@ -82,7 +83,7 @@ def _read(events: list[dict[str, Any]]) -> list[NodeTime]:
             described[name]["op_name"],
             _shapes(described[name]["input_type_shape"]),
             _shapes(described[name]["output_type_shape"]),
-            _quicker_third(times),
+            quicker_third(times),
         )
         for name, times in durations.items()
     ]
@@ -92,5 +93,6 @@ def _shapes(described: list[Mapping[str, list[int]]]) -> tuple[Shape, ...]:
     return tuple(tuple(shape) for entry in described for shape in entry.values())
 
 
-def _quicker_third(times: list[float]) -> float:
+def quicker_third(times: list[float]) -> float:
+    """The mean of the quicker third."""
     return statistics.fmean(sorted(times)[: max(1, len(times) // 3)])

@@ -16,7 +16,9 @@ from torch.export.passes import move_to_device_pass
 from penjing.devices.export import Artifact, own_words
 from penjing.devices.form import Form
 from penjing.devices.measurement import Measurement
+from penjing.devices.nodes import NodeTime
 from penjing.devices.program import to_program
+from penjing.devices.program_nodes import profiled
 from penjing.devices.refusal import existing, refused
 from penjing.devices.single import Single
 from penjing.devices.timed import Job, Timed
@@ -89,6 +91,25 @@ class Programs(PyTorch):
         except Exception as error:  # torch raises any type
             raise refused("PyTorch", str(artifact), error) from error
         return job
+
+    def profile(
+        self, artifact: Path | str, *, call: Call | None = None, seconds: float = 0.5
+    ) -> list[NodeTime]:
+        """Times every operator, where they run one after another on the processor that calls them.
+
+        Raises:
+            PenjingError: PJ404 or PJ405, as for `measure`.
+        """
+        if not self.hosted:
+            return []
+        existing(Path(artifact))
+        try:
+            program = torch.export.load(artifact)
+            given = call or Call(*(program.example_inputs or ((), {})))
+            with threads(self.threads):
+                return profiled(program.module(), given, seconds)
+        except Exception as error:  # torch raises any type
+            raise refused("PyTorch", str(artifact), error) from error
 
     def single(self, single: Single) -> Job:
         """The operator itself, called with its weights."""
