@@ -15,7 +15,7 @@ BLOCKS: Final = (4, 8, 16, 32)
 """Sides of the blocks that are tried."""
 
 _MOST_KEPT: Final = 0.5
-"""Share of stored numbers from which a form cannot win: none did at 0.3 or above, by a margin."""
+"""Share of stored numbers from which no form is tried: at half of them all took 1.2x of dense or more."""
 
 
 @dataclass(frozen=True)
