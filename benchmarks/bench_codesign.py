@@ -321,7 +321,7 @@ def main() -> None:
                     "params": parameters(subject.original),
                 }
                 records.found["networks"][name] = figures
-            for budget in given.budget + list(MORE if given.more else ()):
+            for budget in (*given.budget, *(MORE if given.more else ())):
                 sides = tuple(side for side in given.only if budget in BUDGETS or side == "hardware")
                 for contender in contenders(subject, budget, records, given, sides):
                     contender.recover(subject, records, given)
