@@ -89,12 +89,12 @@ def loss(outputs: Tensor, batch: Batch) -> Tensor:
     return functional.cross_entropy(outputs, batch[1])
 
 
-def tuned(epochs: int, data: Data, *, distilled: bool = False) -> pj.FineTune:
+def tuned(epochs: int, data: Data, *, distilled: bool = False, lr: float = 3e-3) -> pj.FineTune:
     """The one recipe of training, for both."""
     return pj.FineTune(
         epochs=epochs,
         train=Augmented(data.train),
-        lr=3e-3,
+        lr=lr,
         loss="label+teacher" if distilled else "label",
         teacher_share=0.9,
         temperature=3.0,

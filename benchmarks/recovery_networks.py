@@ -12,13 +12,14 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from penjing.datasets import LabelledImages, fashion_mnist
+from penjing.datasets import fashion_mnist
 from penjing.datasets.source import cache_folder
 from penjing.demo import FashionResNet, accuracy, load_network
 from penjing.demo.task import Augmented, quick_precision
@@ -68,27 +69,41 @@ def untrained(name: str) -> nn.Module:
 
 def save_trained(seed: int, path: Path, *, epochs: int = EPOCHS) -> None:
     """Trains on the 60,000 images, mirrored and shifted at random, and writes the last weights."""
-    model = trained(fashion_mnist(split="train"), seed, epochs)
-    test = fashion_mnist(split="test")
-    print(json.dumps({"seed": seed, "test_10000": accuracy(model, test.images, test.labels)}), flush=True)
+    torch.manual_seed(seed)
+    written(trained(fashion_resnet(), epochs, {"seed": seed}), path)
+
+
+def written(model: nn.Module, path: Path) -> None:
+    """Keeps the weights."""
     partial = path.with_suffix(".partial")
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial)
     partial.replace(path)
 
 
-def trained(data: LabelledImages, seed: int, epochs: int) -> nn.Module:
-    """SGD with Nesterov momentum on a one-cycle schedule; in bfloat16 where there are tiles for it."""
-    torch.manual_seed(seed)
-    model = fashion_resnet().to(memory_format=torch.channels_last)
+def trained(model: nn.Module, epochs: int, name: dict[str, Any], *, adamw: bool = False) -> nn.Module:
+    """`model` trained on a one-cycle schedule, in bfloat16 where there are tiles for it; in eval mode.
+
+    Args:
+        model: as drawn.
+        epochs: passes over the 60,000 images.
+        name: of the training, said with every epoch.
+        adamw: instead of SGD with Nesterov momentum.
+    """
+    model = model.to(memory_format=torch.channels_last)
     parameters = list(model.parameters())
+    rate = 2e-3 if adamw else RATE
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": DECAY},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05 if adamw else DECAY},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.SGD(groups, lr=RATE, momentum=0.9, nesterov=True)
-    train = Augmented(data, batch=BATCH)
+    optimizer: torch.optim.Optimizer
+    if adamw:
+        optimizer = torch.optim.AdamW(groups, lr=rate)
+    else:
+        optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
+    train = Augmented(fashion_mnist(split="train"), batch=BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=RATE, total_steps=epochs * len(train), pct_start=0.2, cycle_momentum=False
+        optimizer, max_lr=rate, total_steps=epochs * len(train), pct_start=0.2, cycle_momentum=False
     )
     started = time.perf_counter()
     for epoch in range(1, epochs + 1):
@@ -104,18 +119,12 @@ def trained(data: LabelledImages, seed: int, epochs: int) -> nn.Module:
             schedule.step()
             total += loss.item()
         minutes = (time.perf_counter() - started) / 60
-        print(
-            json.dumps(
-                {
-                    "seed": seed,
-                    "epoch": epoch,
-                    "loss": round(total / len(train), 4),
-                    "minutes": round(minutes, 1),
-                }
-            ),
-            flush=True,
-        )
-    return model.to(memory_format=torch.contiguous_format).eval()
+        said = {"epoch": epoch, "loss": round(total / len(train), 4), "minutes": round(minutes, 1)}
+        print(json.dumps({**name, **said}), flush=True)
+    model = model.to(memory_format=torch.contiguous_format).eval()
+    test = fashion_mnist(split="test")
+    print(json.dumps({**name, "test_10000": accuracy(model, test.images, test.labels)}), flush=True)
+    return model
 
 
 def main() -> None:

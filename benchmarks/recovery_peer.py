@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch_pruning as tp
+from equal_latency import NEAR, against, closest
 from torch import Tensor, nn
 from torch.nn import functional
 
-from penjing.devices import Cpu, to_onnx
-from penjing.network import Call
-
 Batch = tuple[Tensor, Tensor]
-
-NEAR = 0.05
-"""How far below the limit a latency may be and still use it."""
-
-MOST = 8
-"""How many ratios are measured for one importance and rounding."""
 
 ROUNDINGS = (8, None)
 """Channels in eights, as recommended for speed; where no ratio comes near the limit so, any number."""
@@ -81,6 +71,16 @@ def with_gradients(model: nn.Module, data: Sequence[Batch]) -> nn.Module:
     return model
 
 
+def heads(model: nn.Module) -> dict[nn.Module, int]:
+    """Of every projection that a block with `heads` splits into as many: `num_heads`."""
+    return {
+        projection: int(block.heads)
+        for block in model.modules()
+        if hasattr(block, "heads")
+        for projection in (block.query, block.key, block.value)
+    }
+
+
 def cut(model: nn.Module, inputs: Tensor, way: Way, ratio: float, round_to: int | None) -> nn.Module:
     """A copy of `model` without that share of its channels; it carries gradients where the way reads them."""
     gradients = [parameter.grad for parameter in model.parameters()]
@@ -96,6 +96,7 @@ def cut(model: nn.Module, inputs: Tensor, way: Way, ratio: float, round_to: int 
         pruning_ratio=ratio,
         max_pruning_ratio=0.95,
         ignored_layers=[classifier],
+        num_heads=heads(model),
         round_to=round_to,
     ).step()
     model.zero_grad(set_to_none=True)
@@ -113,25 +114,16 @@ def fit(model: nn.Module, inputs: Tensor, name: str, limit: float) -> Fit | None
         name: of the way.
         limit: share of the original's latency.
     """
-    way, call, best = WAYS[name], Call.of(model, inputs), None
-    with TemporaryDirectory() as scratch:
-        whole, part = Path(scratch) / "whole.onnx", Path(scratch) / "part.onnx"
-        to_onnx(model, call, whole)
+    way, best = WAYS[name], None
+    with against(model, inputs) as measure:
         for round_to in ROUNDINGS:
-            known: dict[tuple[Any, ...], float] = {}
-            low, high = 0.0, 1.0
-            for _ in range(MOST):
-                ratio = (low + high) / 2
-                model_now = cut(model, inputs, way, ratio, round_to)
-                shapes = tuple(tuple(tensor.shape) for tensor in model_now.parameters())
-                if shapes not in known:
-                    to_onnx(model_now, call, part)
-                    before, after = Cpu().compare(whole, part, call=call)
-                    known[shapes] = after.latency_ms / before.latency_ms
-                latency = known[shapes]
-                if latency <= limit and (best is None or latency > best.latency):
-                    best = Fit(name, ratio, round_to, latency)
-                if best and best.latency >= limit * (1 - NEAR):
-                    return best
-                low, high = (low, ratio) if latency <= limit else (ratio, high)
+
+            def part(kept: float, round_to: int | None = round_to) -> nn.Module:
+                return cut(model, inputs, way, 1 - kept, round_to)
+
+            found = closest(part, measure, limit)
+            if found and (best is None or found[1] > best.latency):
+                best = Fit(name, 1 - found[0], round_to, found[1])
+            if best and best.latency >= limit * (1 - NEAR):
+                break
     return best

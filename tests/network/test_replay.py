@@ -131,6 +131,46 @@ def test_empty_data_are_refused() -> None:
     assert caught.value.code == "PJ311"
 
 
+class Expands(nn.Module):
+    """A token is put before every sample, as ViTs do: expanded to one sample it has the samples' axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 6)), nn.Parameter(torch.randn(1, 4, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.cat([self.token.expand(x.shape[0], -1, -1), self.first(x)], 1) + self.places
+        return self.last(y[:, 0] + y.mean(1))
+
+
+def test_batches_of_more_samples_are_used_where_a_token_is_expanded_to_them() -> None:
+    net = trace(Expands().eval(), image(1, 3, 4))
+    shaped, notes = by_shape(net, [image(5, 3, 4), image(1, 3, 4)])
+    assert notes == []
+    assert sorted(call.args[0].shape[0] for one in shaped for call in one.calls) == [1, 5]
+
+
+class Reshapes(nn.Module):
+    """Mixes samples with features where there are several: nothing of it can be cut then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return self.last(y if len(x) == 1 else y.t().reshape(len(x), 6))
+
+
+def test_batches_on_which_other_axes_can_be_cut_are_left_out_with_a_note() -> None:
+    net = trace(Reshapes().eval(), image(1, 4))
+    shaped, notes = by_shape(net, [image(5, 4)])
+    assert shaped == []
+    assert notes == ["1 of the batches are not used: the model works otherwise on their shapes"]
+
+
 class Decides(nn.Module):
     """Goes another way where the mean is negative."""
 

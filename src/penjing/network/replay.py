@@ -153,9 +153,10 @@ MOST_SHAPES = 8
 def by_shape(net: Network, batches: Iterable[Any]) -> tuple[list[Shaped], list[str]]:
     """Batches sorted by their shapes, each kind with a network that was traced on it.
 
-    A traced graph states the sizes that its example inputs had. Axes are those of the model, whatever it is
-    called with, and go by the same names. Where the model's code decides by values which way to go, batches
-    that go another way than the example inputs are left out.
+    A traced graph states the sizes that its example inputs had. Axes that can be cut are those of the model,
+    whatever it is called with, and go by the same names. Others may differ: a token that is expanded to one
+    sample has the samples' axis, to several it has one of its own. Where the model's code decides by values
+    which way to go, batches that go another way than the example inputs are left out.
 
     Args:
         net: traced on any inputs.
@@ -186,7 +187,7 @@ def by_shape(net: Network, batches: Iterable[Any]) -> tuple[list[Shaped], list[s
     found = []
     for shapes, calls in ordered[:MOST_SHAPES]:
         own = net if shapes == _shapes(net.call) else trace(net.model, calls[0])
-        if [(axis.name, axis.size) for axis in own.axes] == [(axis.name, axis.size) for axis in net.axes]:
+        if _cuttable(own) == _cuttable(net):
             alike = [call for call in calls if own.trace.specialised is None or _goes_as_traced(own, call)]
             if len(alike) < len(calls):
                 notes.append(
@@ -200,6 +201,10 @@ def by_shape(net: Network, batches: Iterable[Any]) -> tuple[list[Shaped], list[s
                 f"{len(calls)} of the batches are not used: the model works otherwise on their shapes"
             )
     return found, notes
+
+
+def _cuttable(net: Network) -> list[tuple[str, int]]:
+    return [(axis.name, axis.size) for axis in net.prunable]
 
 
 def _goes_as_traced(net: Network, call: Call) -> bool:

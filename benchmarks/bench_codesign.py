@@ -1,0 +1,334 @@
+"""Accuracy of image networks after the same recovery at equal measured latency, by what guided the cut.
+
+    python benchmarks/bench_codesign.py [--network resnet mobilenet vit] [--budget 0.5 0.3] [--only SIDE ...]
+                                        [--cut WAY ...] [--recovery NAME ...] [--more] [--again] [--fresh]
+                                        [--summary]
+
+The networks of `codesign_networks.py`; the device is `cpu`. Per network and share of its latency there are
+
+- hardware: `pj.prune(budget="latency=0.5x")`;
+- macs: the plan of most worth within a share of the operations;
+- uniform: the same share of every axis;
+- torch-pruning: its ways, channels in eights.
+
+The first three rank units by the same scores of `obs`; the share of the other three is searched for until
+the exported file, measured beside the original's, is inside the same limit and at most 5 % below, or as
+near as it gets. Recovery is alike for all: batch norms estimated anew and an epoch over 20,480 images;
+beside it penjing's own, which torch-pruning has no counterpart for. Accuracy is that on the 10,000 test
+images.
+
+`--more` adds budgets for hardware alone: points to read off where it reaches the accuracy of others.
+`--again` measures all latencies a second time: the first is what was chosen by. Every figure is stored as
+soon as it is there: a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import recovery_peer
+import torch
+from bench_recovery_resnet import EXAMPLE, Data, loss, tuned
+from codesign_networks import CLASSES, network
+from equal_latency import against, closest
+from recovery_networks import cache
+from recovery_records import (
+    Records,
+    Recovery,
+    Row,
+    Trial,
+    arguments,
+    kept_cut,
+    loaded,
+    missing,
+    parameters,
+    wanted,
+)
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import penjing as pj
+from penjing import criteria, plan
+from penjing.datasets import fashion_mnist
+from penjing.network import Network
+from penjing.recover import Situation
+from penjing.surgery import cut
+
+BUDGETS = (0.5, 0.3)
+MORE = (0.7, 0.4, 0.2)
+"""For hardware alone."""
+
+EPOCH = 20480
+SIDES = ("hardware", "macs", "uniform", "torch-pruning")
+WAYS = ("magnitude", "magnitude, global", "taylor, global")
+"""Of torch-pruning; the first is what its documentation begins with."""
+
+SAME = "batch norm, 1 epoch"
+BEST = "closed form, 1 epoch, distilled"
+
+
+def recoveries(data: Data) -> dict[str, Recovery]:
+    """The first two are for all; the others need a plan."""
+    return {
+        "batch norm": Recovery([pj.BatchNorm()]),
+        SAME: Recovery([tuned(1, data, lr=1e-3)], after="batch norm"),
+        "closed form": Recovery([pj.Reconstruct()]),
+        BEST: Recovery([tuned(1, data, distilled=True, lr=1e-3)], after="closed form"),
+    }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network, and what all its cuts have in common."""
+
+    name: str
+    original: nn.Module
+    data: Data
+
+    @cached_property
+    def net(self) -> Network:
+        return pj.trace(self.original, EXAMPLE)
+
+    @cached_property
+    def scores(self) -> dict[str, Tensor]:
+        """Of `obs`, as `pj.prune` would have them; kept beside the cuts."""
+        path = cache() / f"codesign-{self.name}-scores.safetensors"
+        if not path.exists():
+            obs = criteria.Obs()
+            known = criteria.collect(self.net, obs.record.needs, data=self.data.calibration(), loss=loss)
+            found = criteria.score(self.net, obs, known)
+            save_file({axis: values.contiguous() for axis, values in found.items()}, path)
+        return load_file(path)
+
+    @cached_property
+    def graded(self) -> nn.Module:
+        return recovery_peer.with_gradients(self.original, self.data.calibration())
+
+    def macs(self, share: float) -> pj.Plan:
+        """The plan of most worth within that share of the operations."""
+        cost = plan.macs(self.net)
+        limits = {"macs": share * cost.total({})}
+        return plan.allocate(self.net, self.scores, limits, {"macs": cost}).plan
+
+    def uniform(self, share: float) -> pj.Plan:
+        """That share of every axis."""
+        return plan.uniform(self.net, self.scores, share).plan
+
+
+GUIDES: Mapping[str, Callable[[Subject, float], pj.Plan]] = {"macs": Subject.macs, "uniform": Subject.uniform}
+
+
+def job(subject: Subject, budget: float) -> str:
+    return f"{subject.name}, {budget}x"
+
+
+def hardware(subject: Subject, budget: float, row: Row) -> tuple[nn.Module, pj.Plan]:
+    def prune() -> pj.Result:
+        return pj.prune(
+            subject.original,
+            EXAMPLE,
+            budget=f"latency={budget}x",
+            criterion="obs",
+            data=subject.data.calibration(),
+            loss=loss,
+        )
+
+    folder = kept_cut(row, f"codesign-{job(subject, budget)}", prune, subject.original)
+    return loaded(folder, CLASSES[subject.name])
+
+
+def guided(subject: Subject, budget: float, row: Row, side: str) -> tuple[nn.Module, pj.Plan]:
+    """By the share that is known, or that is searched for now."""
+    if not row:
+        with against(subject.original, EXAMPLE) as measure:
+
+            def made(share: float) -> nn.Module:
+                return cut(subject.net, GUIDES[side](subject, share)).model
+
+            found = closest(made, measure, budget)
+        row.update(filled(found) if found else {"error": "above the limit", "recovered": {}})
+    if "error" in row:
+        return nn.Identity(), pj.Plan()
+    chosen = GUIDES[side](subject, row["share"])
+    model = cut(subject.net, chosen).model
+    row.update(params=share_of(model, subject), widths=chosen.counts())
+    return model, chosen
+
+
+def filled(found: tuple[float, float]) -> Row:
+    return {"share": found[0], "latency": round(found[1], 4), "recovered": {}}
+
+
+def pruned(subject: Subject, budget: float, row: Row, way: str) -> nn.Module:
+    """What torch-pruning makes of it."""
+    if not row:
+        try:
+            found = recovery_peer.fit(subject.graded, EXAMPLE, way, budget)
+        except Exception as error:  # whatever it says, and of whatever class
+            row.update({"error": f"{type(error).__name__}: {error}", "recovered": {}})
+        else:
+            row.update(found.record() if found else {"error": "above the limit"}, recovered={})
+    if "error" in row:
+        return nn.Identity()
+    means = recovery_peer.WAYS[way]
+    model = recovery_peer.cut(subject.graded, EXAMPLE, means, row["ratio"], row["round_to"])
+    row["params"] = share_of(model, subject)
+    return model
+
+
+def share_of(model: nn.Module, subject: Subject) -> float:
+    return round(parameters(model) / parameters(subject.original), 4)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One cut, to be recovered."""
+
+    job: str
+    side: str
+    cut: str
+    row: Row
+    model: nn.Module
+    plan: pj.Plan | None
+
+    def recover(self, subject: Subject, records: Records, given: Namespace) -> None:
+        table, data = recoveries(subject.data), subject.data
+        names = [
+            name for name in missing(self.row, table, given) if self.plan or name in ("batch norm", SAME)
+        ]
+        if not self.plan or not names:
+            situation = Situation(subject.original, data.calibration())
+        else:
+            situation = Situation(subject.original, data.calibration(), net=subject.net, plan=self.plan)
+        trial = Trial(self.model, table, situation)
+        for name in names:
+            made, took = trial.run(name)
+            figures = {"accuracy": data.accuracy(made), **took}
+            records.note(self.row, self.job, f"{self.side} {self.cut}", name, figures)
+
+    def again(self, subject: Subject, records: Records) -> None:
+        if "latency_again" not in self.row:
+            with against(subject.original, EXAMPLE) as measure:
+                self.row["latency_again"] = round(measure(self.model), 4)
+            records.keep()
+            print(self.job, self.side, self.cut, self.row["latency"], self.row["latency_again"], flush=True)
+
+
+def contenders(
+    subject: Subject, budget: float, records: Records, given: Namespace, sides: tuple[str, ...]
+) -> Iterator[Contender]:
+    """Every cut that is asked for, within the limit."""
+    named = job(subject, budget)
+    for side in sides:
+        for way in wanted(WAYS, given) if side == "torch-pruning" else ["obs"]:
+            row = records.row(named, side, way)
+            kept: pj.Plan | None = None
+            if side == "torch-pruning":
+                model = pruned(subject, budget, row, way)
+            elif side == "hardware":
+                model, kept = hardware(subject, budget, row)
+            else:
+                model, kept = guided(subject, budget, row, side)
+            records.keep()
+            print(named, side, way, {key: row.get(key) for key in ("latency", "params", "error")}, flush=True)
+            if "error" not in row:
+                yield Contender(named, side, way, row, model, kept)
+
+
+Point = tuple[float, float]
+"""Latency and accuracy."""
+
+
+def reached(points: list[Point], accuracy: float) -> str:
+    """The least latency at which `points` have an accuracy, on straight lines between them."""
+    points = sorted(points)
+    if points[0][1] >= accuracy:
+        return f"<={points[0][0]:.3f}"
+    for (left, low), (right, high) in pairwise(points):
+        if low < accuracy <= high:
+            return f"{left + (accuracy - low) / (high - low) * (right - left):.3f}"
+    return "-"
+
+
+def latency_of(row: Mapping[str, Any]) -> float:
+    """The second measurement, by which nothing was chosen, where there is one."""
+    return float(row.get("latency_again", row["latency"]))
+
+
+def summary(records: Records) -> str:
+    """Every contender, and where hardware reaches its accuracy after the same recovery."""
+    lines = [f"{'':<18}{'':<32}{'latency':>9}{'again':>9}{'params':>9}{'batch norm':>12}{'same':>9}"
+             f"{'closed':>9}{'best':>9}  hardware as good at, speed-up"]  # fmt: skip
+    jobs = records.found["jobs"]
+    for named, sides in sorted(jobs.items()):
+        points = [
+            (latency_of(row), row["recovered"][SAME]["accuracy"])
+            for other, rows in jobs.items()
+            if other.split(",")[0] == named.split(",")[0]
+            for row in [rows.get("hardware", {}).get("obs", {})]
+            if SAME in row.get("recovered", {})
+        ]
+        for side, rows in sides.items():
+            for way, row in rows.items():
+                label = f"{named:<18}{side + ' ' + way:<32}"
+                if "error" in row:
+                    lines.append(label + str(row["error"]))
+                    continue
+                got = row["recovered"]
+                cells = [f"{got[n]['accuracy']:.2%}" if n in got else "" for n in recoveries_named()]
+                again = row.get("latency_again", "")
+                line = f"{label}{row['latency']:>9}{again:>9}{row.get('params', ''):>9}{cells[0]:>12}"
+                line += "".join(f"{cell:>9}" for cell in cells[1:])
+                if side != "hardware" and points and SAME in got:
+                    at = reached(points, got[SAME]["accuracy"])
+                    if at != "-":
+                        line += f"  {at}, {latency_of(row) / float(at.lstrip('<=')):.2f}x"
+                lines.append(line)
+    return "\n".join(lines)
+
+
+def recoveries_named() -> tuple[str, ...]:
+    return "batch norm", SAME, "closed form", BEST
+
+
+def main() -> None:
+    parser = arguments(__doc__, BUDGETS)
+    parser.add_argument("--network", nargs="*", choices=CLASSES, default=list(CLASSES))
+    parser.add_argument("--only", nargs="*", choices=SIDES, default=SIDES)
+    parser.add_argument("--more", action="store_true", help="more budgets, for hardware alone")
+    parser.add_argument("--again", action="store_true", help="measure latencies a second time")
+    given = parser.parse_args()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    records = Records.read("codesign")
+    if not given.summary:
+        train, test = fashion_mnist(split="train"), fashion_mnist(split="test")
+        drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:EPOCH]
+        data = Data(train.take(drawn), test)
+        for name in given.network:
+            subject = Subject(name, network(name), data)
+            if name not in records.found["networks"]:
+                figures = {
+                    "accuracy": data.accuracy(subject.original),
+                    "params": parameters(subject.original),
+                }
+                records.found["networks"][name] = figures
+            for budget in (*given.budget, *(MORE if given.more else ())):
+                sides = tuple(side for side in given.only if budget in BUDGETS or side == "hardware")
+                for contender in contenders(subject, budget, records, given, sides):
+                    contender.recover(subject, records, given)
+                    if given.again:
+                        contender.again(subject, records)
+    print(summary(records))
+
+
+if __name__ == "__main__":
+    main()
