@@ -191,6 +191,7 @@ def test_file_that_is_no_package_is_refused_and_a_program_is_none(tmp_path: Path
 
 
 @here
+@pytest.mark.slow
 def test_run_ships_the_code_that_was_timed(tmp_path: Path) -> None:
     x, folder = patterns(1)[0][0][:2], tmp_path / "run"
     result = pj.prune(small(), x, budget="macs=0.5x", device="inductor", directory=folder)

@@ -16,8 +16,13 @@ from penjing.devices.timed import Job
 from penjing.network import Call, Network, Operator
 from penjing.testing import DeviceFailure, check_device
 
+COMPILED = ("inductor", "hls4ml")
+"""Each network goes through a C++ compiler."""
 
-@pytest.mark.parametrize("name", DEVICES)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in COMPILED else name for name in DEVICES]
+)
 def test_devices_that_come_along_conform(name: str) -> None:
     make = DEVICES[name]
     kind = made_by(make)

@@ -110,6 +110,7 @@ def test_memory_is_read_off_streams_and_weights(made: Artifact) -> None:
 
 
 @here
+@pytest.mark.slow
 def test_run_is_inside_its_budgets_and_judged_by_emulation(tmp_path: Path) -> None:
     data = list(images(64, seed=5).split(16))
     asked: list[int] = []
