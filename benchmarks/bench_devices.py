@@ -32,7 +32,7 @@ RESULT = Path(__file__).parent / "results" / "devices.json"
 
 NETWORKS = ("resnet", "mobilenet", "vit", "bert")
 BUDGETS = (0.7, 0.5, 0.3)
-DEVICES = ("cpu", "openvino", "torch", "litert", "executorch")
+DEVICES = ("cpu", "openvino", "torch", "litert", "executorch", "inductor")
 BELOW = 0.05
 
 

@@ -191,6 +191,39 @@ def test_absent_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @here
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_what_is_padded_around_is_what_pytorch_pads(tmp_path: Path) -> None:
+    layers = [
+        nn.Conv2d(1, 4, (2, 3), padding="same"),
+        nn.ReLU(),
+        nn.MaxPool2d(2, padding=1),
+        nn.Conv2d(4, 3, 3),
+    ]
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        *layers, nn.AvgPool2d((1, 3), padding=(0, 1)), nn.Flatten(), nn.Linear(30, 4)
+    ).eval()
+    assert Hls4ml().export(network, Call((images(1),)), tmp_path / "model.hls.zip").agreement < 0.01
+
+
+@here
+def test_emulation_that_aborts_is_refused_in_its_own_words(made: Artifact, tmp_path: Path) -> None:
+    """hls4ml's headers hold assertions: they must not end the process that asks."""
+    broken = tmp_path / "broken.hls.zip"
+    with zipfile.ZipFile(made.path) as old, zipfile.ZipFile(broken, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "network_bridge.cpp":
+                content = content.replace(b"network(given0_ap", b'assert(!"no more"); network(given0_ap')
+                content = b"#include <cassert>\n" + content
+            new.writestr(name, content)
+    with pytest.raises(PenjingError, match="emulation refuses") as caught:
+        Emulator.read(broken).run({"input": images(1).numpy()})
+    assert caught.value.code == "PJ405"
+    assert "no more" in caught.value.because
+
+
+@here
 def test_scales_of_norms_are_held_too(tmp_path: Path) -> None:
     """A division by 0.1 is a norm whose scale is ten: one that saturates at two computes something else."""
 

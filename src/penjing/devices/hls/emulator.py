@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import weakref
 import zipfile
@@ -27,6 +27,23 @@ RECORD: Final = "penjing.json"
 """Beside the project's own files: the shapes of its inputs and outputs, as PyTorch has them."""
 
 _BUILD: Final = "build_lib.sh"
+
+_RUN: Final = """
+import ctypes, json, os, sys
+write = os.fdopen(os.dup(1), "wb")  # what the project itself prints goes elsewhere
+os.dup2(2, 1)
+library, function, sizes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+call = getattr(ctypes.CDLL(library), function)
+inputs, outputs = ([(ctypes.c_float * size)() for size in side] for side in sizes)
+read = sys.stdin.buffer
+while len(first := read.read(4 * sizes[0][0])):
+    ctypes.memmove(inputs[0], first, len(first))
+    for one in inputs[1:]:
+        read.readinto(one)
+    call(*inputs, *outputs)
+    for one in outputs:
+        write.write(bytes(one))
+"""
 
 
 class Emulator:
@@ -55,11 +72,10 @@ class Emulator:
             )
             if done.returncode:
                 raise RuntimeError(last_words(done.stdout + done.stderr))
-            (library,) = (folder / "firmware").glob("*.so")
-            self._inner = ctypes.CDLL(str(library))
+            (self._library,) = (folder / "firmware").glob("*.so")
             (header,) = folder.glob("*_bridge.cpp")
-            self._call = getattr(self._inner, f"{header.stem.removesuffix('_bridge')}_float")
-        except Exception as error:  # of the zip file, of JSON, of g++, of the loader
+            self._function = f"{header.stem.removesuffix('_bridge')}_float"
+        except Exception as error:  # of the zip file, of JSON, of g++
             remove()
             raise refused("hls4ml's emulation", name, error) from error
         self._inputs = [tuple(shape) for shape in record["inputs"]]
@@ -90,14 +106,27 @@ class Emulator:
             shapes = [value.shape[1:] for value in given]
             wrong = ValueError(f"it takes samples of {self._inputs}, not {shapes}")
             raise refused("hls4ml's emulation", self.name, wrong)
-        found = [np.zeros((len(given[0]), *shape), dtype=np.float32) for shape in self._outputs]
-        for number in range(len(given[0])):
-            inside = [_last(value[number]) for value in given]
-            outside = [np.zeros(int(np.prod(shape)), dtype=np.float32) for shape in self._outputs]
-            self._call(*(one.ctypes.data_as(ctypes.c_void_p) for one in (*inside, *outside)))
-            for whole, flat, shape in zip(found, outside, self._outputs, strict=True):
-                whole[number] = _first(flat, shape)
-        return list(found)
+        samples = [
+            b"".join(_last(value[number]).tobytes() for value in given) for number in range(len(given[0]))
+        ]
+        sizes = [[int(np.prod(shape)) for shape in shapes] for shapes in (self._inputs, self._outputs)]
+        flat = np.frombuffer(self._computed(b"".join(samples), sizes), dtype=np.float32)
+        rows = flat.reshape(len(samples), sum(sizes[1]))
+        columns = np.split(rows, np.cumsum(sizes[1])[:-1], axis=1)
+        return [_first(column, shape) for column, shape in zip(columns, self._outputs, strict=True)]
+
+    def _computed(self, samples: bytes, sizes: list[list[int]]) -> bytes:
+        """Outputs of all samples, from a process of their own: its C++ may abort.
+
+        Raises:
+            PenjingError: PJ405, it does.
+        """
+        command = [sys.executable, "-c", _RUN, str(self._library), self._function, json.dumps(sizes)]
+        done = subprocess.run(command, input=samples, capture_output=True, check=False)
+        if done.returncode:
+            said = last_words(done.stderr.decode(errors="replace"))
+            raise refused("hls4ml's emulation", self.name, RuntimeError(said))
+        return done.stdout
 
 
 @lru_cache(maxsize=8)
@@ -115,6 +144,8 @@ def _last(value: Array) -> Array:
     return np.ascontiguousarray(np.moveaxis(value, 0, -1))
 
 
-def _first(flat: Array, shape: tuple[int, ...]) -> Array:
-    """The inverse."""
-    return np.moveaxis(flat.reshape((*shape[1:], shape[0])), -1, 0) if len(shape) > 1 else flat
+def _first(rows: Array, shape: tuple[int, ...]) -> Array:
+    """The inverse, of every sample in a row of its own."""
+    if len(shape) < 2:
+        return np.array(rows.reshape(len(rows), *shape))
+    return np.array(np.moveaxis(rows.reshape(len(rows), *shape[1:], shape[0]), -1, 1), order="C")

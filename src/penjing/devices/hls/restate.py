@@ -76,6 +76,7 @@ class _Writer:
         self._program, self._count = program, len(tensors(call))
         self._graph, self._root = fx.Graph(), nn.Module()
         self._values: dict[str, fx.Node] = {}
+        self._positive: set[str] = set()  # operators whose values are never below zero
 
     def write(self) -> fx.GraphModule:
         inputs = 0
@@ -106,6 +107,9 @@ class _Writer:
             assert callable(node.target)
             self._state[node.name] = (node.name, node.target(*args, **kwargs))
             return
+        kept = name in _KEEP_SIGN and all(one.name in self._positive for one in operands)
+        if name in _NEVER_NEGATIVE or kept:
+            self._positive.add(node.name)
         if name in _NOTHING:
             self._values[node.name] = self._values[operands[0].name]
             return
@@ -116,6 +120,7 @@ class _Writer:
         if maker is None or len(operands) != 1:
             raise _Unknown(f"hls4ml has no layer for `{node.target}` ({node.name})")
         values = {key: self._value(value) for key, value in given.items()}
+        values["positive"] = operands[0].name in self._positive
         layer = maker(values, operands[0].meta["val"])
         self._values[node.name] = self._placed(self._name(node, given), layer, operands[0])
 
@@ -147,7 +152,6 @@ class _Writer:
                 path += "_again"
             self._root.add_module(path, one)
             value = self._graph.call_module(path, (value,))
-            value.meta["rank"] = operand.meta["val"].ndim
         return value
 
     def _name(self, node: fx.Node, given: Given) -> str:
@@ -176,23 +180,42 @@ def _merged_tensors(given: Given) -> Sequence[Any]:
 
 def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d]) -> Layer:
     def make(given: Given, x: Tensor) -> nn.Module:
-        weight, bias, padding = given["weight"], given.get("bias"), given.get("padding", 0)
+        weight, bias = given["weight"], given.get("bias")
         if weight is None:
             raise _Unknown("a convolution whose kernel is computed")
+        if set(_all(given.get("dilation", 1))) != {1}:
+            raise _Unknown("a convolution with dilation")
         outs, ins, *taps = weight.shape
         groups = int(given.get("groups", 1))
+        before, padding = _padding(given.get("padding", 0), taps)
         layer: nn.Module = kind(
-            ins * groups, outs, tuple(taps), stride=_whole(given.get("stride", 1)),
-            padding=padding if isinstance(padding, str) else _whole(padding),
-            dilation=_whole(given.get("dilation", 1)), groups=groups, bias=bias is not None,
+            ins * groups, outs, tuple(taps), stride=_whole(given.get("stride", 1)), padding=padding,
+            groups=groups, bias=bias is not None,
         )  # fmt: skip
-        return _filled(layer, weight=weight, bias=bias)
+        layer = _filled(layer, weight=weight, bias=bias)
+        return layer if before is None else nn.Sequential(before, layer)
 
     return make
 
 
+def _padding(given: Any, taps: list[int]) -> tuple[nn.Module | None, Any]:
+    """A layer that pads where both ends get different amounts, and the padding of the convolution itself."""
+    if given == "valid":
+        return None, 0
+    if given != "same":
+        return None, _whole(given)
+    if all(size % 2 for size in taps):
+        return None, tuple(size // 2 for size in taps)
+    ends = [side for size in reversed(taps) for side in ((size - 1) // 2, size // 2)]
+    if len(taps) == 1:
+        return nn.ConstantPad1d((ends[0], ends[1]), 0.0), 0
+    return nn.ConstantPad2d((ends[0], ends[1], ends[2], ends[3]), 0.0), 0
+
+
 def _linear(given: Given, x: Tensor) -> nn.Module:
     weight, bias = given["weight"], given.get("bias")
+    if x.ndim != 2:
+        raise _Unknown("a linear layer at several positions: only on (batch, features)")
     if weight is None:
         raise _Unknown("a product of two computed matrices")
     return _filled(nn.Linear(weight.shape[1], weight.shape[0], bias is not None), weight=weight, bias=bias)
@@ -236,17 +259,29 @@ def _filled(layer: nn.Module, **held: Tensor | None) -> nn.Module:
 
 
 def _pooling(kinds: Mapping[int, Callable[..., nn.Module]]) -> Layer:
+    """hls4ml streams no pooling that pads: zeros are put around before, where they change nothing."""
+
     def make(given: Given, x: Tensor) -> nn.Module:
-        options: dict[str, Any] = {"padding": _whole(given.get("padding", 0))}
         if set(_all(given.get("dilation", 1))) != {1} or given.get("ceil_mode"):
             raise _Unknown("a pooling with dilation or rounded up")
         if given.get("divisor_override") is not None:
             raise _Unknown("an average by a divisor of its own")
-        if "count_include_pad" in given:
-            options["count_include_pad"] = bool(given["count_include_pad"])
         size = _whole(given["kernel_size"])
         stride = _whole(given["stride"]) if given.get("stride") else size
-        return kinds[x.ndim](size, stride, **options)
+        if _all(stride) != _all(size):
+            raise _Unknown("a pooling whose windows overlap or leave gaps: its stride has to be its size")
+        pool = kinds[x.ndim](size, stride)
+        padding = _all(given.get("padding", 0))
+        if not any(padding):
+            return pool
+        if isinstance(pool, nn.MaxPool1d | nn.MaxPool2d) and not given["positive"]:
+            raise _Unknown("a max pooling with padding over values that may be negative")
+        if not given.get("count_include_pad", True):
+            raise _Unknown("an average pooling that leaves its padding out")
+        if x.ndim == 3:
+            return nn.Sequential(nn.ConstantPad1d(padding[0], 0.0), pool)
+        height, width = padding if len(padding) == 2 else padding * 2
+        return nn.Sequential(nn.ConstantPad2d((width, width, height, height), 0.0), pool)
 
     return make
 
@@ -300,6 +335,12 @@ def _whole(value: Any) -> Any:
 
 _NOTHING: Final = frozenset({"dropout", "alpha_dropout", "feature_dropout", "detach", "alias", "contiguous"})
 
+_NEVER_NEGATIVE: Final = frozenset({"relu", "sigmoid", "softmax"})
+_KEEP_SIGN: Final = frozenset(
+    {"max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"}
+    | {"mean", "flatten", "view", "reshape", "add", "mul", "cat", *_NOTHING}
+)
+
 _MERGES: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {"add": torch.add, "mul": torch.mul, "sub": torch.sub, "cat": torch.cat}
 )
@@ -346,8 +387,6 @@ def _fold_norms(made: fx.GraphModule) -> None:
         head = layers.get(str(source.target)) if source.op == "call_module" else None
         if len(source.users) != 1 or not isinstance(head, nn.Conv1d | nn.Conv2d | nn.Linear):
             continue
-        if isinstance(head, nn.Linear) and node.meta["rank"] != 2:
-            continue  # the norm is over another dimension than the features
         fuse = fuse_linear_bn_eval if isinstance(head, nn.Linear) else fuse_conv_bn_eval
         setattr(made, str(source.target), fuse(head.eval(), norm.eval()))  # type: ignore[type-var]
         node.replace_all_uses_with(source)
