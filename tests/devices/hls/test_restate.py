@@ -60,6 +60,7 @@ CASES: dict[str, tuple[tuple[int, ...], nn.Module]] = {
     "add of a constant": (IMAGES, Function(lambda x, m: x + 1.5)),
     "sub": (IMAGES, Function(lambda x, m: (x - 0.25) - x * 2)),
     "mul": (IMAGES, Function(lambda x, m: x * torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1))),
+    "a constant that comes first": (IMAGES, Function(lambda x, m: torch.full((3, 1, 1), 2.0) * x)),
     "div": (IMAGES, Function(lambda x, m: x / 4)),
     "cat": (IMAGES, Function(lambda x, m: torch.cat([x, m["conv"](x), x], 1), conv=conv(3, 2, padding=1))),
     "relu": (IMAGES, Function(lambda x, m: functional.relu(x))),
@@ -120,6 +121,20 @@ REFUSED: dict[str, tuple[tuple[int, ...], nn.Module, str]] = {
     "a softmax over channels": (IMAGES, nn.Softmax(1), "softmax"),
     "a sum of two shapes": (
         IMAGES, Function(lambda x, m: x + m["pool"](x), pool=nn.AdaptiveAvgPool2d(1)), "two shapes",
+    ),
+    "a constant along the rows": (
+        (2, 8, 4, 8), Function(lambda x, m: x + m["bias"].bias, bias=nn.Linear(1, 8)), "constant of shape",
+    ),
+    "a constant less what is computed": (
+        IMAGES, Function(lambda x, m: torch.sub(torch.ones(3, 1, 1), x)), "constant by what is computed",
+    ),
+    "padding that could win over shifted values": (
+        IMAGES, nn.Sequential(nn.ReLU(), Function(lambda x, m: x - 1 + 0.5), nn.MaxPool2d(2, padding=1)),
+        "may be negative",
+    ),
+    "padding that could win over added constants": (
+        IMAGES, nn.Sequential(nn.ReLU(), Function(lambda x, m: x + -1.0), nn.MaxPool2d(2, padding=1)),
+        "may be negative",
     ),
     "a map of constants": (IMAGES, Function(lambda x, m: x + torch.ones(8, 8)), "constant of shape"),
     "a dilated convolution": (IMAGES, nn.Conv2d(3, 4, 3, dilation=2), "dilation"),

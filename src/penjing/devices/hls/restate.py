@@ -107,8 +107,7 @@ class _Writer:
             assert callable(node.target)
             self._state[node.name] = (node.name, node.target(*args, **kwargs))
             return
-        kept = name in _KEEP_SIGN and all(one.name in self._positive for one in operands)
-        if name in _NEVER_NEGATIVE or kept:
+        if name in _NEVER_NEGATIVE or self._keeps_sign(name, given, operands):
             self._positive.add(node.name)
         if name in _NOTHING:
             self._values[node.name] = self._values[operands[0].name]
@@ -123,6 +122,13 @@ class _Writer:
         values["positive"] = operands[0].name in self._positive
         layer = maker(values, operands[0].meta["val"])
         self._values[node.name] = self._placed(self._name(node, given), layer, operands[0])
+
+    def _keeps_sign(self, name: str, given: Given, operands: Sequence[fx.Node]) -> bool:
+        """Whether no value is below zero, since none of the operands' is."""
+        merged = name in _MERGES
+        if name not in _KEEP_SIGN or (merged and not all(map(self._computed, _merged_tensors(given)))):
+            return False  # a constant may be negative
+        return all(one.name in self._positive for one in operands)
 
     def _computed(self, value: Any) -> bool:
         return isinstance(value, fx.Node) and value.name not in self._state
@@ -237,8 +243,13 @@ def _affine(name: str) -> Layer:
 
     def make(given: Given, x: Tensor) -> nn.Module:
         channels, other = x.shape[1], given["other"]
+        if other is None and name in ("add", "mul"):
+            other = given["input"]  # the constant comes first
+        if other is None:
+            raise _Unknown(f"`{name}` of a constant by what is computed")
         shape = tuple(other.shape) if isinstance(other, Tensor) else ()
-        each = shape and shape[-x.ndim + 1 :][:1] == (channels,) and math.prod(shape) == channels
+        ranked = len(shape) in (x.ndim - 1, x.ndim)
+        each = ranked and shape[-x.ndim + 1 :][:1] == (channels,) and math.prod(shape) == channels
         if (math.prod(shape) != 1 and not each) or given.get("alpha", 1) != 1 or given.get("rounding_mode"):
             raise _Unknown(f"`{name}` with a constant of shape {shape}")
         value = torch.as_tensor(other, dtype=torch.float32).reshape(-1).expand(channels).clone()
