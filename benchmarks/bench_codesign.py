@@ -7,8 +7,8 @@
 The networks of `codesign_networks.py`; the device is `cpu`. Per network and share of its latency there are
 
 - hardware: `pj.prune(budget="latency=0.5x")`;
-- macs: the plan of most worth within a share of the operations;
-- uniform: the same share of every axis;
+- macs: the plan of most worth within a share of the operations, any widths or in eights;
+- uniform: the same share of every axis, likewise;
 - torch-pruning: its ways, channels in eights.
 
 The first three rank units by the same scores of `obs`; the share of the other three is searched for until
@@ -67,8 +67,16 @@ MORE = (0.7, 0.4, 0.2)
 
 EPOCH = 20480
 SIDES = ("hardware", "macs", "uniform", "torch-pruning")
-WAYS = ("magnitude", "magnitude, global", "taylor, global")
-"""Of torch-pruning; the first is what its documentation begins with."""
+STEPS = {"obs": 1, "obs, in eights": 8}
+"""Of widths, for macs and uniform."""
+
+WAYS: Mapping[str, tuple[str, ...]] = {
+    "hardware": ("obs",),
+    "macs": tuple(STEPS),
+    "uniform": tuple(STEPS),
+    "torch-pruning": ("magnitude", "magnitude, global", "taylor, global"),
+}
+"""Of torch-pruning, the first is what its documentation begins with."""
 
 SAME = "batch norm, 1 epoch"
 BEST = "closed form, 1 epoch, distilled"
@@ -111,18 +119,26 @@ class Subject:
     def graded(self) -> nn.Module:
         return recovery_peer.with_gradients(self.original, self.data.calibration())
 
-    def macs(self, share: float) -> pj.Plan:
+    def macs(self, share: float, step: int) -> pj.Plan:
         """The plan of most worth within that share of the operations."""
         cost = plan.macs(self.net)
         limits = {"macs": share * cost.total({})}
-        return plan.allocate(self.net, self.scores, limits, {"macs": cost}).plan
+        return plan.allocate(self.net, self.scores, limits, {"macs": cost}, steps=step).plan
 
-    def uniform(self, share: float) -> pj.Plan:
-        """That share of every axis."""
-        return plan.uniform(self.net, self.scores, share).plan
+    def uniform(self, share: float, step: int) -> pj.Plan:
+        """That share of every axis, to the nearest step where the axis has several."""
+        exact = {
+            axis.name: max(step, round(share * axis.size / step) * step)
+            for axis in self.net.prunable
+            if axis.size > step > 1
+        }
+        return plan.uniform(self.net, self.scores, share, exact=exact).plan
 
 
-GUIDES: Mapping[str, Callable[[Subject, float], pj.Plan]] = {"macs": Subject.macs, "uniform": Subject.uniform}
+GUIDES: Mapping[str, Callable[[Subject, float, int], pj.Plan]] = {
+    "macs": Subject.macs,
+    "uniform": Subject.uniform,
+}
 
 
 def job(subject: Subject, budget: float) -> str:
@@ -144,19 +160,19 @@ def hardware(subject: Subject, budget: float, row: Row) -> tuple[nn.Module, pj.P
     return loaded(folder, CLASSES[subject.name])
 
 
-def guided(subject: Subject, budget: float, row: Row, side: str) -> tuple[nn.Module, pj.Plan]:
+def guided(subject: Subject, budget: float, row: Row, side: str, step: int) -> tuple[nn.Module, pj.Plan]:
     """By the share that is known, or that is searched for now."""
     if not row:
         with against(subject.original, EXAMPLE) as measure:
 
             def made(share: float) -> nn.Module:
-                return cut(subject.net, GUIDES[side](subject, share)).model
+                return cut(subject.net, GUIDES[side](subject, share, step)).model
 
             found = closest(made, measure, budget)
         row.update(filled(found) if found else {"error": "above the limit", "recovered": {}})
     if "error" in row:
         return nn.Identity(), pj.Plan()
-    chosen = GUIDES[side](subject, row["share"])
+    chosen = GUIDES[side](subject, row["share"], step)
     model = cut(subject.net, chosen).model
     row.update(params=share_of(model, subject), widths=chosen.counts())
     return model, chosen
@@ -227,7 +243,7 @@ def contenders(
     """Every cut that is asked for, within the limit."""
     named = job(subject, budget)
     for side in sides:
-        for way in wanted(WAYS, given) if side == "torch-pruning" else ["obs"]:
+        for way in wanted(WAYS[side], given):
             row = records.row(named, side, way)
             kept: pj.Plan | None = None
             if side == "torch-pruning":
@@ -235,7 +251,7 @@ def contenders(
             elif side == "hardware":
                 model, kept = hardware(subject, budget, row)
             else:
-                model, kept = guided(subject, budget, row, side)
+                model, kept = guided(subject, budget, row, side, STEPS[way])
             records.keep()
             print(named, side, way, {key: row.get(key) for key in ("latency", "params", "error")}, flush=True)
             if "error" not in row:
