@@ -348,7 +348,7 @@ def main() -> None:
                 }
                 records.found["networks"][name] = figures
             for budget in (*given.budget, *(MORE if given.more else ())):
-                sides = tuple(side for side in given.only if budget in BUDGETS or side == "hardware")
+                sides = tuple(side for side in given.only if budget in given.budget or side == "hardware")
                 for contender in contenders(subject, budget, records, given, sides):
                     contender.recover(subject, records, given)
                     if given.again:
