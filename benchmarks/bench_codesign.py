@@ -7,15 +7,15 @@
 The networks of `codesign_networks.py`; the device is `cpu`. Per network and share of its latency there are
 
 - hardware: `pj.prune(budget="latency=0.5x")`;
-- macs: the plan of most worth within a share of the operations;
-- uniform: the same share of every axis;
+- macs: the plan of most worth within a share of the operations, any widths or in eights;
+- uniform: the same share of every axis, likewise;
 - torch-pruning: its ways, channels in eights.
 
 The first three rank units by the same scores of `obs`; the share of the other three is searched for until
 the exported file, measured beside the original's, is inside the same limit and at most 5 % below, or as
-near as it gets. Recovery is alike for all: batch norms estimated anew and an epoch over 20,480 images;
-beside it penjing's own, which torch-pruning has no counterpart for. Accuracy is that on the 10,000 test
-images.
+near as it gets. Recovery is alike for all: batch norms estimated anew and an epoch over 20,480 images,
+three times with other seeds; beside it penjing's own, which torch-pruning has no counterpart for. Accuracy is
+that on the 10,000 test images.
 
 `--more` adds budgets for hardware alone: points to read off where it reaches the accuracy of others.
 `--again` measures all latencies a second time: the first is what was chosen by. Every figure is stored as
@@ -28,10 +28,10 @@ import logging
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from statistics import fmean
 
 import recovery_peer
 import torch
@@ -67,18 +67,33 @@ MORE = (0.7, 0.4, 0.2)
 
 EPOCH = 20480
 SIDES = ("hardware", "macs", "uniform", "torch-pruning")
-WAYS = ("magnitude", "magnitude, global", "taylor, global")
-"""Of torch-pruning; the first is what its documentation begins with."""
+STEPS = {"obs": 1, "obs, in eights": 8}
+"""Of widths, for macs and uniform."""
+
+WAYS: Mapping[str, tuple[str, ...]] = {
+    "hardware": ("obs",),
+    "macs": tuple(STEPS),
+    "uniform": tuple(STEPS),
+    "torch-pruning": ("magnitude", "magnitude, global", "taylor, global"),
+}
+"""Of torch-pruning, the first is what its documentation begins with."""
 
 SAME = "batch norm, 1 epoch"
+SEEDS = {SAME: 0, f"{SAME}, seed 1": 1, f"{SAME}, seed 2": 2}
+"""Of what is random in training; the accuracy that counts is the mean."""
+
 BEST = "closed form, 1 epoch, distilled"
 
 
+PLANNED = ("closed form", BEST)
+
+
 def recoveries(data: Data) -> dict[str, Recovery]:
-    """The first two are for all; the others need a plan."""
+    """For all; the last two need a plan."""
+    same = tuned(1, data, lr=1e-3)
     return {
         "batch norm": Recovery([pj.BatchNorm()]),
-        SAME: Recovery([tuned(1, data, lr=1e-3)], after="batch norm"),
+        **{name: Recovery([replace(same, seed=seed)], after="batch norm") for name, seed in SEEDS.items()},
         "closed form": Recovery([pj.Reconstruct()]),
         BEST: Recovery([tuned(1, data, distilled=True, lr=1e-3)], after="closed form"),
     }
@@ -111,18 +126,26 @@ class Subject:
     def graded(self) -> nn.Module:
         return recovery_peer.with_gradients(self.original, self.data.calibration())
 
-    def macs(self, share: float) -> pj.Plan:
+    def macs(self, share: float, step: int) -> pj.Plan:
         """The plan of most worth within that share of the operations."""
         cost = plan.macs(self.net)
         limits = {"macs": share * cost.total({})}
-        return plan.allocate(self.net, self.scores, limits, {"macs": cost}).plan
+        return plan.allocate(self.net, self.scores, limits, {"macs": cost}, steps=step).plan
 
-    def uniform(self, share: float) -> pj.Plan:
-        """That share of every axis."""
-        return plan.uniform(self.net, self.scores, share).plan
+    def uniform(self, share: float, step: int) -> pj.Plan:
+        """That share of every axis, to the nearest step where the axis has several."""
+        exact = {
+            axis.name: max(step, round(share * axis.size / step) * step)
+            for axis in self.net.prunable
+            if axis.size > step > 1
+        }
+        return plan.uniform(self.net, self.scores, share, exact=exact).plan
 
 
-GUIDES: Mapping[str, Callable[[Subject, float], pj.Plan]] = {"macs": Subject.macs, "uniform": Subject.uniform}
+GUIDES: Mapping[str, Callable[[Subject, float, int], pj.Plan]] = {
+    "macs": Subject.macs,
+    "uniform": Subject.uniform,
+}
 
 
 def job(subject: Subject, budget: float) -> str:
@@ -144,19 +167,19 @@ def hardware(subject: Subject, budget: float, row: Row) -> tuple[nn.Module, pj.P
     return loaded(folder, CLASSES[subject.name])
 
 
-def guided(subject: Subject, budget: float, row: Row, side: str) -> tuple[nn.Module, pj.Plan]:
+def guided(subject: Subject, budget: float, row: Row, side: str, step: int) -> tuple[nn.Module, pj.Plan]:
     """By the share that is known, or that is searched for now."""
     if not row:
         with against(subject.original, EXAMPLE) as measure:
 
             def made(share: float) -> nn.Module:
-                return cut(subject.net, GUIDES[side](subject, share)).model
+                return cut(subject.net, GUIDES[side](subject, share, step)).model
 
             found = closest(made, measure, budget)
         row.update(filled(found) if found else {"error": "above the limit", "recovered": {}})
     if "error" in row:
         return nn.Identity(), pj.Plan()
-    chosen = GUIDES[side](subject, row["share"])
+    chosen = GUIDES[side](subject, row["share"], step)
     model = cut(subject.net, chosen).model
     row.update(params=share_of(model, subject), widths=chosen.counts())
     return model, chosen
@@ -227,7 +250,7 @@ def contenders(
     """Every cut that is asked for, within the limit."""
     named = job(subject, budget)
     for side in sides:
-        for way in wanted(WAYS, given) if side == "torch-pruning" else ["obs"]:
+        for way in wanted(WAYS[side], given):
             row = records.row(named, side, way)
             kept: pj.Plan | None = None
             if side == "torch-pruning":
@@ -235,7 +258,7 @@ def contenders(
             elif side == "hardware":
                 model, kept = hardware(subject, budget, row)
             else:
-                model, kept = guided(subject, budget, row, side)
+                model, kept = guided(subject, budget, row, side, STEPS[way])
             records.keep()
             print(named, side, way, {key: row.get(key) for key in ("latency", "params", "error")}, flush=True)
             if "error" not in row:
@@ -257,45 +280,48 @@ def reached(points: list[Point], accuracy: float) -> str:
     return "-"
 
 
-def latency_of(row: Mapping[str, Any]) -> float:
+def latency_of(row: Row) -> float:
     """The second measurement, by which nothing was chosen, where there is one."""
     return float(row.get("latency_again", row["latency"]))
 
 
+def mean(row: Row) -> float | None:
+    """Accuracy after the recovery that is alike for all, over the seeds that are known."""
+    known = [row["recovered"][name]["accuracy"] for name in SEEDS if name in row.get("recovered", {})]
+    return fmean(known) if known else None
+
+
 def summary(records: Records) -> str:
     """Every contender, and where hardware reaches its accuracy after the same recovery."""
-    lines = [f"{'':<18}{'':<32}{'latency':>9}{'again':>9}{'params':>9}{'batch norm':>12}{'same':>9}"
-             f"{'closed':>9}{'best':>9}  hardware as good at, speed-up"]  # fmt: skip
+    head = f"{'':<50}{'latency':>9}{'again':>9}{'params':>9}{'same':>9}  {'its seeds':<22}"
+    lines = [head + "".join(f"{name:>34}" for name in PLANNED)]
     jobs = records.found["jobs"]
     for named, sides in sorted(jobs.items()):
-        points = [
-            (latency_of(row), row["recovered"][SAME]["accuracy"])
-            for other, rows in jobs.items()
-            if other.split(",")[0] == named.split(",")[0]
-            for row in [rows.get("hardware", {}).get("obs", {})]
-            if SAME in row.get("recovered", {})
+        rows = [
+            one.get("hardware", {}).get("obs", {}) for key, one in jobs.items() if same_network(key, named)
         ]
-        for side, rows in sides.items():
-            for way, row in rows.items():
-                label = f"{named:<18}{side + ' ' + way:<32}"
-                if "error" in row:
-                    lines.append(label + str(row["error"]))
-                    continue
-                got = row["recovered"]
-                cells = [f"{got[n]['accuracy']:.2%}" if n in got else "" for n in recoveries_named()]
-                again = row.get("latency_again", "")
-                line = f"{label}{row['latency']:>9}{again:>9}{row.get('params', ''):>9}{cells[0]:>12}"
-                line += "".join(f"{cell:>9}" for cell in cells[1:])
-                if side != "hardware" and points and SAME in got:
-                    at = reached(points, got[SAME]["accuracy"])
-                    if at != "-":
-                        line += f"  {at}, {latency_of(row) / float(at.lstrip('<=')):.2f}x"
-                lines.append(line)
+        points = [(latency_of(row), same) for row in rows if (same := mean(row)) is not None]
+        points.append((1.0, records.found["networks"][named.split(",")[0]]["accuracy"]))
+        for side, way, row in ((side, way, row) for side, ways in sides.items() for way, row in ways.items()):
+            label = f"{named:<18}{side + ' ' + way:<32}"
+            same = mean(row)
+            if "error" in row or same is None:
+                lines.append(label + str(row.get("error", "")))
+                continue
+            got = {name: f"{figures['accuracy']:.2%}" for name, figures in row["recovered"].items()}
+            seeds = " ".join(got[name] for name in SEEDS if name in got)
+            line = (
+                f"{label}{row['latency']:>9}{row.get('latency_again', ''):>9}{row['params']:>9}{same:>9.2%}"
+            )
+            line += f"  {seeds:<22}" + "".join(f"{got.get(name, ''):>34}" for name in PLANNED)
+            if side != "hardware" and (at := reached(points, same)) != "-":
+                line += f"  hardware as good at {at}: {latency_of(row) / float(at.lstrip('<=')):.2f}x"
+            lines.append(line)
     return "\n".join(lines)
 
 
-def recoveries_named() -> tuple[str, ...]:
-    return "batch norm", SAME, "closed form", BEST
+def same_network(job: str, other: str) -> bool:
+    return job.split(",")[0] == other.split(",")[0]
 
 
 def main() -> None:
@@ -322,7 +348,7 @@ def main() -> None:
                 }
                 records.found["networks"][name] = figures
             for budget in (*given.budget, *(MORE if given.more else ())):
-                sides = tuple(side for side in given.only if budget in BUDGETS or side == "hardware")
+                sides = tuple(side for side in given.only if budget in given.budget or side == "hardware")
                 for contender in contenders(subject, budget, records, given, sides):
                     contender.recover(subject, records, given)
                     if given.again:
