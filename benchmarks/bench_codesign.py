@@ -324,10 +324,9 @@ def summary(records: Records) -> str:
                 continue
             got = {name: f"{figures['accuracy']:.2%}" for name, figures in row["recovered"].items()}
             seeds = " ".join(got[name] for name in SEEDS if name in got)
-            line = (
-                f"{label}{row['latency']:>9}{row.get('latency_again', ''):>9}{row['params']:>9}{same:>9.2%}"
-            )
-            line += f"  {seeds:<22}" + "".join(f"{got.get(name, ''):>34}" for name in PLANNED)
+            cells = (row["latency"], row.get("latency_again", ""), row["params"], row.get("lost", ""))
+            line = label + "".join(f"{cell:>9}" for cell in cells) + f"{same:>9.2%}  {seeds:<22}"
+            line += "".join(f"{got.get(name, ''):>34}" for name in PLANNED)
             if side != "hardware" and (at := reached(points, same)) != "-":
                 line += f"  hardware as good at {at}: {latency_of(row) / float(at.lstrip('<=')):.2f}x"
             lines.append(line)
