@@ -141,6 +141,11 @@ class Subject:
         }
         return plan.uniform(self.net, self.scores, share, exact=exact).plan
 
+    def lost(self, widths: Mapping[str, int]) -> float:
+        """The share of all worth that goes where axes keep so many of their best units."""
+        gone = [self.scores[axis].sort().values[: -kept or None].sum() for axis, kept in widths.items()]
+        return float(sum(gone) / sum(values.sum() for values in self.scores.values()))
+
 
 GUIDES: Mapping[str, Callable[[Subject, float, int], pj.Plan]] = {
     "macs": Subject.macs,
@@ -265,6 +270,15 @@ def contenders(
                 yield Contender(named, side, way, row, model, kept)
 
 
+def weigh(subject: Subject, records: Records) -> None:
+    """Notes of every plan how much worth it gives up."""
+    for named, sides in records.found["jobs"].items():
+        for row in (row for ways in sides.values() for row in ways.values()):
+            if same_network(named, subject.name) and "widths" in row:
+                row["lost"] = round(subject.lost(row["widths"]), 4)
+    records.keep()
+
+
 Point = tuple[float, float]
 """Latency and accuracy."""
 
@@ -293,7 +307,7 @@ def mean(row: Row) -> float | None:
 
 def summary(records: Records) -> str:
     """Every contender, and where hardware reaches its accuracy after the same recovery."""
-    head = f"{'':<50}{'latency':>9}{'again':>9}{'params':>9}{'same':>9}  {'its seeds':<22}"
+    head = f"{'':<50}{'latency':>9}{'again':>9}{'params':>9}{'lost':>9}{'same':>9}  {'its seeds':<22}"
     lines = [head + "".join(f"{name:>34}" for name in PLANNED)]
     jobs = records.found["jobs"]
     for named, sides in sorted(jobs.items()):
@@ -310,10 +324,9 @@ def summary(records: Records) -> str:
                 continue
             got = {name: f"{figures['accuracy']:.2%}" for name, figures in row["recovered"].items()}
             seeds = " ".join(got[name] for name in SEEDS if name in got)
-            line = (
-                f"{label}{row['latency']:>9}{row.get('latency_again', ''):>9}{row['params']:>9}{same:>9.2%}"
-            )
-            line += f"  {seeds:<22}" + "".join(f"{got.get(name, ''):>34}" for name in PLANNED)
+            cells = (row["latency"], row.get("latency_again", ""), row["params"], row.get("lost", ""))
+            line = label + "".join(f"{cell:>9}" for cell in cells) + f"{same:>9.2%}  {seeds:<22}"
+            line += "".join(f"{got.get(name, ''):>34}" for name in PLANNED)
             if side != "hardware" and (at := reached(points, same)) != "-":
                 line += f"  hardware as good at {at}: {latency_of(row) / float(at.lstrip('<=')):.2f}x"
             lines.append(line)
@@ -353,6 +366,7 @@ def main() -> None:
                     contender.recover(subject, records, given)
                     if given.again:
                         contender.again(subject, records)
+            weigh(subject, records)
     print(summary(records))
 
 
