@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from penjing.compress.sparse.form import Form
+from penjing.compress.sparse.form import Form, decode, matrix_of_parts
 from penjing.compress.sparse.layer import made_sparse
 from penjing.compress.sparse.record import SparseRecord
 from penjing.errors import PenjingError
@@ -85,10 +85,10 @@ def load_sparse(directory: Path | str, model_factory: Callable[[], nn.Module]) -
 def _place(model: nn.Module, path: str, form: Form, state: Mapping[str, torch.Tensor]) -> None:
     """A sparse layer with the stored parts, in the place of the factory's dense one."""
     layer = model.get_submodule(path)
-    parts = [state[f"{path}.{name}"] for name in ("rows", "columns", "values")]
+    rows, columns, values = (state[f"{path}.{name}"] for name in ("rows", "columns", "values"))
     assert isinstance(layer.weight, torch.Tensor)
     outputs, inputs = layer.weight.flatten(1).shape
-    dense = form.rebuild(parts[0], parts[1], parts[2], (outputs, inputs)).to_dense()
+    dense = decode(matrix_of_parts(rows, columns, values, (outputs, inputs), check=True))
     with torch.no_grad():
         layer.weight = nn.Parameter(dense.reshape(layer.weight.shape), requires_grad=False)
     replace_layers(model, {path: form.name})

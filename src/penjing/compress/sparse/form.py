@@ -41,18 +41,34 @@ class Form:
     def encode(self, dense: Tensor) -> Tensor:
         """A matrix in this form, without its zeros; with those inside of a block that holds other numbers.
 
-        Indices have 32 bits: half the room of PyTorch's own, and MKL need not convert them at every product.
+        Every other number comes back bit for bit; of zeros, -0.0 (what a mask leaves of a negative number)
+        comes back as 0.0. Indices have 32 bits: half the room of PyTorch's own, and MKL need not convert them
+        at every product.
         """
         with _quiet():
             made = dense.to_sparse_csr() if self.block == 1 else dense.to_sparse_bsr((self.block, self.block))
-        shape = (int(dense.shape[0]), int(dense.shape[1]))
-        return self.rebuild(made.crow_indices().int(), made.col_indices().int(), made.values(), shape)
+        parts = (made.crow_indices().int(), made.col_indices().int(), made.values())
+        return matrix_of_parts(*parts, (int(dense.shape[0]), int(dense.shape[1])), check=True)
 
-    def rebuild(self, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-        """The same from its parts."""
-        make = torch.sparse_csr_tensor if self.block == 1 else torch.sparse_bsr_tensor
-        with _quiet():
-            return make(rows, columns, values, shape, check_invariants=True)
+
+def matrix_of_parts(
+    rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int], *, check: bool = False
+) -> Tensor:
+    """The matrix that parts belong to; `values` tells its form, by having blocks or not.
+
+    Args:
+        rows: where each row (of blocks) begins, and where the last ends.
+        columns: of each number, or of each block.
+        values: (stored,), or (stored blocks, side, side).
+        shape: of the matrix.
+        check: whether to look at every index. That takes longer than a product.
+
+    Raises:
+        RuntimeError: with `check`, they belong to no such matrix.
+    """
+    make = torch.sparse_bsr_tensor if values.ndim == 3 else torch.sparse_csr_tensor
+    with _quiet():
+        return make(rows, columns, values, shape, check_invariants=check)
 
 
 def decode(matrix: Tensor) -> Tensor:
@@ -81,9 +97,18 @@ def kept(dense: Tensor, form: Form) -> float:
     return float(nonzero.double().mean()) if nonzero.numel() else 1.0
 
 
+_told = False
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """PyTorch calls these forms beta, once a process."""
+    """PyTorch calls these forms beta, once a process: the first time. Filters of warnings take 20 us."""
+    global _told
+    if _told:
+        yield
+        return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse .* tensor support is in beta state")
+        torch.eye(1).to_sparse_csr()
+        _told = True
         yield
