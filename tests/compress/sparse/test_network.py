@@ -7,22 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 import penjing as pj
 from penjing.compress.sparse import network as network_module
 from penjing.compress.sparse.layer import SparseLayer
 from penjing.compress.sparse.record import LayerRecord
 from penjing.errors import PenjingError
-
-
-def emptied(layer: nn.Module, share: float) -> nn.Module:
-    """With so many of its weights set to zero."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    generator = torch.Generator().manual_seed(0)
-    weight.data *= (torch.rand(weight.shape, generator=generator) >= share).float()
-    return layer
+from tests.compress.sparse.models import emptied
 
 
 class Mixed(nn.Module):
@@ -130,10 +122,18 @@ def test_layers_that_cannot_be_are_left_with_a_reason() -> None:
             emptied(self.attention.out_proj, 0.99)
             self.grouped = emptied(nn.Conv1d(1, 1, 1), 0.0)
             self.depthwise = emptied(nn.Conv2d(4, 4, 3, groups=4), 0.9)
+            self.masked = prune.l1_unstructured(nn.Linear(64, 64), "weight", 0.99)
+            self.replaced = emptied(nn.Linear(64, 64), 0.99)
+            self.replaced.forward = lambda x: x + 1  # type: ignore[method-assign]
+            self.read = emptied(nn.Linear(64, 64), 0.99)
+            self.narrow = emptied(nn.Linear(64, 64), 0.99)
 
         def forward(self, x: Tensor) -> Tensor:
             y = self.other(self.tied(x)) + self.hooked(self.normed(x))
-            y = nn.functional.linear(y, self.never.weight)
+            y = nn.functional.linear(self.replaced(self.masked(y)), self.never.weight)
+            y = self.read(y) + self.read.weight.sum()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                y = self.narrow(y).float()
             y = self.attention(y, y, y, need_weights=False)[0]
             return self.depthwise(y.reshape(-1, 4, 8, 8)).flatten(1)
 
@@ -141,7 +141,8 @@ def test_layers_that_cannot_be_are_left_with_a_reason() -> None:
     words = {
         "tied": "another layer", "other": "another layer", "normed": "parametrization", "hooked": "hooks",
         "never": "not called by itself", "attention.out_proj": "NonDynamicallyQuantizableLinear",
-        "depthwise": "grouped",
+        "depthwise": "grouped", "masked": "prune.remove", "replaced": "forward", "read": "outside of it",
+        "narrow": "autocast",
     }  # fmt: skip
     for name, word in words.items():
         assert by_name[name].chosen is None
@@ -191,3 +192,76 @@ def test_error_of_a_sparse_layer_is_found_out(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(PenjingError, match="computes something else") as caught:
         pj.to_sparse(Mixed(), torch.randn(32, 1024))
     assert caught.value.code == "PJ802"
+
+
+class Viewed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = emptied(nn.Linear(1024, 1024), 0.99)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x).view(x.shape[0], -1)
+
+
+def test_code_that_views_what_a_layer_gives_runs_on_any_batch() -> None:
+    sparse = pj.to_sparse(Viewed(), torch.randn(1, 16, 1024))
+    assert sparse.record.chosen == {"layer": "csr"}
+    assert sparse.model(torch.randn(3, 16, 1024)).shape == (3, 16 * 1024)
+
+
+def test_layers_that_pytorch_fuses_are_left_to_it() -> None:
+    """In inference, an encoder layer hands its weights to one fused operator: none of its layers is called.
+
+    With that turned off for a measurement, sparse layers pay; with it on, as in use, each call would have to
+    make their weights dense first, and take several times as long.
+    """
+    encoder = nn.TransformerEncoderLayer(128, 4, 512, batch_first=True).eval()
+    emptied(encoder.linear1, 0.99)
+    emptied(encoder.linear2, 0.99)
+    before = torch.backends.mha.get_fastpath_enabled()
+    by_name = lines(pj.to_sparse(encoder, torch.randn(1, 64, 128)).record)
+    assert torch.backends.mha.get_fastpath_enabled() == before
+    for name in ("linear1", "linear2"):
+        assert by_name[name].chosen is None
+        assert "fastpath" in by_name[name].reason
+
+
+def test_result_asks_for_no_gradients(found: tuple[nn.Module, Tensor, pj.compress.Sparse]) -> None:
+    model, x, sparse = found
+    assert not any(one.requires_grad for one in sparse.model.parameters())
+    assert all(one.requires_grad for one in model.parameters())
+    assert not sparse.model(x)["out"].requires_grad
+
+
+def test_form_without_a_kernel_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch without MKL has products of fewer forms, or of none."""
+    original = SparseLayer.product
+
+    def lacking(self: SparseLayer, right: Tensor) -> Tensor:
+        if self.form.block != 16:
+            raise RuntimeError("addmm: computation on CPU is not implemented for this")
+        return original(self, right)
+
+    monkeypatch.setattr(SparseLayer, "product", lacking)
+    layer = nn.Linear(1024, 1024)
+    layer.weight.data.zero_()
+    layer.weight.data[:16, :16] = 1.0
+    (line,) = pj.to_sparse(layer, torch.randn(32, 1024)).record.layers
+    assert set(line.forms_ms) == {"bsr16"}
+    monkeypatch.setattr(SparseLayer, "product", lambda self, right: lacking(self, right[:, :0, None]))
+    (line,) = pj.to_sparse(emptied(nn.Linear(100, 100), 0.99), torch.randn(32, 100)).record.layers
+    assert line.chosen is None
+    assert "not implemented for this" in line.reason
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_arguments_that_cannot_be_are_refused(threads: int) -> None:
+    with pytest.raises(PenjingError) as caught:
+        pj.to_sparse(nn.Linear(8, 8), torch.ones(1, 8), threads=threads)
+    assert caught.value.code == "PJ406"
+    with pytest.raises(PenjingError) as caught:
+        pj.to_sparse("model.pt2", torch.ones(1, 8))  # type: ignore[arg-type]
+    assert caught.value.code == "PJ105"
+    with pytest.raises(PenjingError) as caught:
+        pj.to_sparse(nn.Linear(8, 8), torch.ones(1, 9))
+    assert caught.value.code == "PJ102"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -10,22 +9,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from penjing.compress.sparse.calls import layer_inputs
-from penjing.compress.sparse.choose import measured_layer, read, surely_less
+from penjing.compress.sparse.calls import Calls, followed
+from penjing.compress.sparse.choose import measured_layer, read, surely_less, timed
 from penjing.compress.sparse.files import replace_layers, save_sparse
 from penjing.compress.sparse.form import candidates
 from penjing.compress.sparse.layer import matrix_of
 from penjing.compress.sparse.record import LayerRecord, SparseRecord
 from penjing.compress.sparse.suits import objection
-from penjing.devices.clock import choose_basis, interleave
+from penjing.devices.clock import choose_basis
 from penjing.devices.compare import apart
-from penjing.devices.export import exporting
 from penjing.devices.feeds import array, outputs
 from penjing.devices.pytorch import threads as set_threads
 from penjing.errors import PenjingError
+from penjing.network.batch import kept_modes
 from penjing.network.call import Call
+from penjing.network.refused import refused_source
+from penjing.network.source import where
 
 TOLERANCE: Final[Mapping[torch.dtype, float]] = {torch.float32: 1e-4, torch.float64: 1e-10}
 """What outputs may differ by, relative to the largest: sums are added up in another order."""
@@ -50,7 +51,8 @@ class Sparse:
             directory: does not exist yet, or is empty.
 
         Raises:
-            PenjingError: PJ801, it is not empty.
+            PenjingError: PJ801, it is not empty; PJ602, it cannot be written; PJ604, the model's state holds
+                something else than tensors.
         """
         return save_sparse(self.model, self.record, Path(directory))
 
@@ -71,48 +73,72 @@ def to_sparse(model: nn.Module, example_inputs: Any, *, threads: int = 1) -> Spa
         The model, for inference only, and the figures.
 
     Raises:
-        PenjingError: PJ101, the model cannot be called so; PJ802, it computes something else, which is a
-            defect of penjing.
+        PenjingError: PJ101 or PJ102, the model cannot be called so, or does not run; PJ105, it is
+            no module; PJ406, so many threads; PJ802, it computes something else: a defect of penjing.
     """
+    if not isinstance(model, nn.Module):
+        raise refused_source(model)
+    if threads < 1:
+        raise PenjingError("PJ406", f"PyTorch cannot run on {threads} threads", tries=["threads=1"])
     call = Call.of(model, example_inputs)
-    with exporting(model), set_threads(threads):
+    # Not as for exporting: PyTorch's fused attention stays on if it is on, since it will be when it counts.
+    with kept_modes(model), set_threads(threads):
+        model.eval()
         layers = {
             path: module
             for path, module in model.named_modules()
             if isinstance(module, nn.Linear | nn.Conv2d)
         }
-        tried = [one for path, one in layers.items() if not objection(model, path, one) and _worth(one)]
-        inputs = layer_inputs(model, call, tried)
+        objections = {path: objection(model, path, one) or _unworthy(one) for path, one in layers.items()}
+        calls = _followed(model, call, [layers[path] for path, why in objections.items() if not why])
         records = tuple(
-            _examined(model, path, layer, inputs.get(id(layer), []), threads)
-            for path, layer in layers.items()
+            _examined(path, layer, objections[path], calls, threads) for path, layer in layers.items()
         )
         chosen = {record.name: record.chosen for record in records if record.chosen is not None}
-        small = replace_layers(deepcopy(model), chosen)
+        small = replace_layers(_for_inference(model), chosen)
         error = _difference(model, small, call)
         record = _whole(model, small, call, records, error, threads)
-    return Sparse(deepcopy(model).eval() if record.note else small, record)
+    return Sparse(_for_inference(model) if record.note else small, record)
 
 
-def _examined(
-    model: nn.Module, path: str, layer: nn.Module, inputs: list[Tensor], threads: int
-) -> LayerRecord:
+def _for_inference(model: nn.Module) -> nn.Module:
+    """A copy that asks for no gradients."""
+    return deepcopy(model).eval().requires_grad_(False)
+
+
+def _followed(model: nn.Module, call: Call, layers: list[nn.Module]) -> Calls:
+    """How the model uses these layers.
+
+    Raises:
+        PenjingError: PJ102, it does not run.
+    """
+    try:
+        return followed(model, call.copy(), layers)
+    except PenjingError:
+        raise
+    except Exception as error:  # the user's own code
+        raise PenjingError(
+            "PJ102",
+            f"`{type(model).__name__}` does not run on the example inputs",
+            because=f"{type(error).__name__}: {error}",
+            path=where(error, model),
+            tries=["check their shapes, types and devices against the model"],
+        ) from error
+
+
+def _examined(path: str, layer: nn.Module, why: str, calls: Calls, threads: int) -> LayerRecord:
+    why = why or calls.objections.get(id(layer), "")
+    if not why:
+        return measured_layer(path, layer, calls.inputs[id(layer)], threads)
     matrix = matrix_of(layer)
-    why = objection(model, path, layer)
-    if not why and not _worth(layer):
-        why = "more than half of its numbers would have to be stored"
-    elif not why and not inputs:
-        why = "it is not called by itself, with one tensor"
-    if why:
-        zeros = float((matrix == 0).double().mean()) if matrix.numel() else 0.0
-        shape = (int(matrix.shape[0]), int(matrix.shape[1]))
-        return LayerRecord(name=path, shape=shape, sparsity=zeros, reason=why)
-    return measured_layer(path, layer, inputs, threads)
+    zeros = float((matrix == 0).double().mean()) if matrix.numel() else 0.0
+    shape = (int(matrix.shape[0]), int(matrix.shape[1]))
+    return LayerRecord(name=path, shape=shape, sparsity=zeros, reason=why)
 
 
-def _worth(layer: nn.Module) -> bool:
-    """Whether there is a form to be tried."""
-    return bool(candidates(matrix_of(layer)))
+def _unworthy(layer: nn.Module) -> str:
+    """Why there is no form to be tried; "" where there is."""
+    return "" if candidates(matrix_of(layer)) else "more than half of its numbers would have to be stored"
 
 
 def _difference(model: nn.Module, small: nn.Module, call: Call) -> float:
@@ -153,8 +179,7 @@ def _whole(
 
         return run
 
-    clock = time.thread_time if threads == 1 else time.process_time
-    timings = interleave([job(model), job(small)], cpu_clock=clock, limit_s=20.0)
+    timings = timed([job(model), job(small)], threads, limit_s=20.0)
     basis = choose_basis(timings, threads=threads)
     before, after = (read(timing, basis) for timing in timings)
     any_chosen = any(layer.chosen for layer in layers)
