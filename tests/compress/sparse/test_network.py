@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -252,6 +254,78 @@ def test_form_without_a_kernel_is_passed_over(monkeypatch: pytest.MonkeyPatch) -
     (line,) = pj.to_sparse(emptied(nn.Linear(100, 100), 0.99), torch.randn(32, 100)).record.layers
     assert line.chosen is None
     assert "not implemented for this" in line.reason
+
+
+def test_a_write_that_fails_leaves_nothing(
+    found: tuple[nn.Module, Tensor, pj.compress.Sparse], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, sparse = found
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("penjing.compress.sparse.files.save_file", full)
+    with pytest.raises(PenjingError, match="No space") as caught:
+        sparse.save(tmp_path / "below" / "sparse")
+    assert caught.value.code == "PJ602"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tied_weights_are_stored_once_and_loaded_tied(tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(500, 512), nn.Linear(512, 500, bias=False)
+            self.head.weight = self.table.weight
+            self.middle = emptied(nn.Linear(512, 512), 0.99)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.head(self.middle(self.table(tokens)))
+
+    tokens = torch.arange(64)[None]
+    sparse = pj.to_sparse(Tied(), tokens)
+    folder = sparse.save(tmp_path / "sparse")
+    assert (folder / "sparse.safetensors").stat().st_size < 1.2 * 4 * 500 * 512
+    again = pj.load_sparse(folder, Tied)
+    assert again.head.weight is again.table.weight
+    assert torch.equal(again(tokens), sparse.model(tokens))
+
+
+def test_whole_artifact_runs_without_the_code_of_the_model(
+    found: tuple[nn.Module, Tensor, pj.compress.Sparse], tmp_path: Path
+) -> None:
+    _, x, sparse = found
+    sparse.export(tmp_path / "model.pt2")
+    command = (
+        "import sys, torch, penjing.compress\n"
+        "program = torch.export.load(sys.argv[1]).module()\n"
+        "torch.set_num_threads(1)\n"
+        "torch.save(program(torch.load(sys.argv[2]))['out'], sys.argv[3])"
+    )
+    torch.save(x, tmp_path / "x.pt")
+    files = [str(tmp_path / name) for name in ("model.pt2", "x.pt", "y.pt")]
+    subprocess.run([sys.executable, "-c", command, *files], check=True, capture_output=True)
+    assert torch.equal(torch.load(tmp_path / "y.pt"), sparse.model(x)["out"])
+
+
+def test_program_that_cannot_be_leaves_no_file(
+    found: tuple[nn.Module, Tensor, pj.compress.Sparse], tmp_path: Path
+) -> None:
+    class Deciding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) if x.sum() > 0 else x
+
+    with pytest.raises(PenjingError) as caught:
+        pj.to_sparse(Deciding(), torch.ones(1, 8)).export(tmp_path / "model.pt2")
+    assert caught.value.code == "PJ402"
+    with pytest.raises(PenjingError) as caught:
+        found[2].export(tmp_path / "nowhere" / "model.pt2")
+    assert caught.value.code == "PJ602"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("threads", [0, -1])

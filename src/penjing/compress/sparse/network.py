@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from penjing.compress.sparse.calls import Calls, followed
 from penjing.compress.sparse.choose import measured_layer, read, surely_less, timed
-from penjing.compress.sparse.files import replace_layers, save_sparse
+from penjing.compress.sparse.files import export_sparse, replace_layers, save_sparse
 from penjing.compress.sparse.form import candidates
 from penjing.compress.sparse.layer import matrix_of
 from penjing.compress.sparse.record import LayerRecord, SparseRecord
@@ -43,6 +43,7 @@ class Sparse:
 
     model: nn.Module
     record: SparseRecord
+    _call: Call = field(repr=False)
 
     def save(self, directory: Path | str) -> Path:
         """Writes weights and record: `sparse.safetensors`, `sparse.json`; no pickle.
@@ -55,6 +56,21 @@ class Sparse:
                 something else than tensors.
         """
         return save_sparse(self.model, self.record, Path(directory))
+
+    def export(self, file: Path | str) -> Path:
+        """Writes an exported program (`.pt2`), which runs without the code of the model.
+
+        It is for the sizes of the example inputs. `torch.export.load` reads it, after
+        `import penjing.compress`, which brings the one operator that PyTorch has not.
+
+        Args:
+            file: to write.
+
+        Raises:
+            PenjingError: PJ402, `torch.export` refuses the model; PJ403, the program computes something else;
+                PJ602, it cannot be written. No file is left behind then.
+        """
+        return export_sparse(self.model, self._call, Path(file))
 
 
 def to_sparse(model: nn.Module, example_inputs: Any, *, threads: int = 1) -> Sparse:
@@ -98,7 +114,7 @@ def to_sparse(model: nn.Module, example_inputs: Any, *, threads: int = 1) -> Spa
         small = replace_layers(_for_inference(model), chosen)
         error = _difference(model, small, call)
         record = _whole(model, small, call, records, error, threads)
-    return Sparse(_for_inference(model) if record.note else small, record)
+    return Sparse(_for_inference(model) if record.note else small, record, call)
 
 
 def _for_inference(model: nn.Module) -> nn.Module:
