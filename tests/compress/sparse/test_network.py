@@ -154,7 +154,7 @@ def test_layers_that_cannot_be_are_left_with_a_reason() -> None:
 def test_whole_that_is_no_quicker_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer that only seems to pay: what counts is the model."""
 
-    def hopeful(name: str, layer: nn.Module, inputs: list[Tensor], threads: int) -> LayerRecord:
+    def hopeful(name: str, layer: nn.Module, *given: object, **named: object) -> LayerRecord:
         shape = (layer.weight.shape[0], layer.weight.shape[1])  # type: ignore[index, union-attr]
         return LayerRecord(name=name, shape=shape, sparsity=0.6, chosen="csr")  # type: ignore[arg-type]
 

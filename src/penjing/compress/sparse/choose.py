@@ -25,7 +25,9 @@ Job = Callable[[], object]
 """One run of a layer or a model."""
 
 
-def measured_layer(name: str, layer: nn.Module, inputs: Sequence[Tensor], threads: int) -> LayerRecord:
+def measured_layer(
+    name: str, layer: nn.Module, inputs: Sequence[Tensor], threads: int, *, by_columns: bool = False
+) -> LayerRecord:
     """The layer's record, with the form that it is quickest in.
 
     Args:
@@ -33,6 +35,7 @@ def measured_layer(name: str, layer: nn.Module, inputs: Sequence[Tensor], thread
         layer: a dense linear layer or convolution, for which there are `candidates`.
         inputs: of every call of it in one call of the model.
         threads: as PyTorch is set to.
+        by_columns: whether its outputs may lie by columns.
     """
     matrix = matrix_of(layer)
     outputs, features = matrix.shape
@@ -45,7 +48,7 @@ def measured_layer(name: str, layer: nn.Module, inputs: Sequence[Tensor], thread
     jobs: dict[str, Job] = {}
     refusals: list[str] = []
     for form in candidates(matrix):
-        job = _job(made_sparse(layer, form), inputs)
+        job = _job(made_sparse(layer, form, by_columns=by_columns), inputs)
         try:
             job()
         except RuntimeError as error:  # PyTorch has not every product in every build
@@ -65,7 +68,9 @@ def measured_layer(name: str, layer: nn.Module, inputs: Sequence[Tensor], thread
             "dense_ms": dense[0] * 1e3,
             "forms_ms": {name: one[0] * 1e3 for name, one in by_form.items()},
             "noise": max(spread for _, spread in (dense, *sparse)),
+            "basis": basis,
             "chosen": best if pays else None,
+            "by_columns": by_columns and pays,
             "reason": ""
             if pays
             else f"`{best}` takes {by_form[best][0] / dense[0]:.2f}x of what it takes dense",

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from penjing.compress.sparse.form import Form, decode, matrix_of_parts
 from penjing.compress.sparse.layer import made_sparse
-from penjing.compress.sparse.record import SparseRecord
+from penjing.compress.sparse.record import LayerRecord, SparseRecord
 from penjing.devices.export import own_words
 from penjing.devices.program import to_program
 from penjing.errors import PenjingError
@@ -29,16 +29,20 @@ RECORD: Final = "sparse.json"
 _TIED: Final = "tied"
 
 
-def replace_layers(model: nn.Module, chosen: Mapping[str, str]) -> nn.Module:
+def replace_layers(model: nn.Module, records: Iterable[LayerRecord]) -> nn.Module:
     """Puts sparse layers in the places of dense ones, in `model` itself.
 
     Args:
         model: whose layers these are.
-        chosen: form by path.
+        records: of its layers; those without a form stay as they are.
     """
-    for path, name in chosen.items():
-        layer = model.get_submodule(path)
-        sparse = made_sparse(layer, Form.read(name)).train(layer.training)
+    for record in records:
+        if record.chosen is None:
+            continue
+        layer = model.get_submodule(record.name)
+        sparse = made_sparse(layer, Form.read(record.chosen), by_columns=record.by_columns).train(
+            layer.training
+        )
         for other, _ in [(p, m) for p, m in model.named_modules(remove_duplicate=False) if m is layer]:
             parent, _, last = other.rpartition(".")
             setattr(model.get_submodule(parent), last, sparse)
@@ -160,24 +164,25 @@ def load_sparse(directory: Path | str, model_factory: Callable[[], nn.Module]) -
         raise _refused(folder, str(error)) from error
     model = model_factory()
     try:
-        for path, name in record.chosen.items():
-            _place(model, path, Form.read(name), state)
+        for layer in record.layers:
+            if layer.chosen is not None:
+                _place(model, layer, state)
         model.load_state_dict(state)
     except (AttributeError, KeyError, RuntimeError, AssertionError, ValueError) as error:
         raise _refused(folder, f"the factory's model does not fit: {error}") from error
     return model.eval().requires_grad_(False)
 
 
-def _place(model: nn.Module, path: str, form: Form, state: Mapping[str, Tensor]) -> None:
+def _place(model: nn.Module, record: LayerRecord, state: Mapping[str, Tensor]) -> None:
     """A sparse layer with the stored parts, in the place of the factory's dense one."""
-    layer = model.get_submodule(path)
-    rows, columns, values = (state[f"{path}.{name}"] for name in ("rows", "columns", "values"))
+    layer = model.get_submodule(record.name)
+    rows, columns, values = (state[f"{record.name}.{name}"] for name in ("rows", "columns", "values"))
     assert isinstance(layer.weight, Tensor)
     outputs, inputs = layer.weight.flatten(1).shape
     dense = decode(matrix_of_parts(rows, columns, values, (outputs, inputs), check=True))
     with torch.no_grad():
         layer.weight = nn.Parameter(dense.reshape(layer.weight.shape), requires_grad=False)
-    replace_layers(model, {path: form.name})
+    replace_layers(model, [record])
 
 
 def _unwritable(target: Path, error: Exception) -> PenjingError:

@@ -16,7 +16,7 @@ from penjing.errors import PenjingError
 
 
 class SparseLayer(nn.Module):
-    """A layer that multiplies by a sparse matrix of (outputs, inputs). Its outputs are contiguous.
+    """A layer that multiplies by a sparse matrix of (outputs, inputs).
 
     For inference in the type of its numbers: no gradients, no autocast. `torch.export` and `torch.compile`
     see one operator (`penjing::sparse_product`).
@@ -110,12 +110,21 @@ class SparseLayer(nn.Module):
 
 
 class SparseLinear(SparseLayer):
-    """`nn.Linear`."""
+    """`nn.Linear`.
+
+    Attributes:
+        by_columns: whether outputs lie by columns, as the product leaves them. Code behind the layer that
+            looks at how they lie, above all `view`, needs them by rows, as they come from a dense layer.
+    """
+
+    by_columns: bool = False
 
     @classmethod
-    def of(cls, layer: nn.Linear, form: Form) -> SparseLinear:
+    def of(cls, layer: nn.Linear, form: Form, *, by_columns: bool = False) -> SparseLinear:
         """From a dense layer, which is left as it was."""
-        return cls(form, form.encode(layer.weight.detach()), _bias_of(layer))
+        made = cls(form, form.encode(layer.weight.detach()), _bias_of(layer))
+        made.by_columns = by_columns
+        return made
 
     @property
     def weight(self) -> Tensor:
@@ -125,8 +134,8 @@ class SparseLinear(SparseLayer):
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
         rows = x.reshape(-1, self.shape[1])
-        # Code behind the layer may `view` what it gets: as from a dense layer, it lies row by row.
-        return self.product(rows.t()).t().contiguous().view(*x.shape[:-1], self.shape[0])
+        made = self.product(rows.t()).t()
+        return (made if self.by_columns else made.contiguous()).reshape(*x.shape[:-1], self.shape[0])
 
 
 class SparseConv2d(SparseLayer):
@@ -184,10 +193,16 @@ class SparseConv2d(SparseLayer):
 _PLAIN: Final = {"kernel_size": (1, 1), "stride": (1, 1), "padding": (0, 0)}
 
 
-def made_sparse(layer: nn.Module, form: Form) -> SparseLayer:
-    """The sparse counterpart of a layer that `suits` does not object to."""
+def made_sparse(layer: nn.Module, form: Form, *, by_columns: bool = False) -> SparseLayer:
+    """The sparse counterpart of a layer that `suits` does not object to.
+
+    Args:
+        layer: dense; it is left as it was.
+        form: to store it in.
+        by_columns: whether outputs may lie by columns; those of a convolution never do.
+    """
     if isinstance(layer, nn.Linear):
-        return SparseLinear.of(layer, form)
+        return SparseLinear.of(layer, form, by_columns=by_columns)
     assert isinstance(layer, nn.Conv2d)
     return SparseConv2d.of(layer, form)
 

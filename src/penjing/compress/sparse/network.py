@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, TypeGuard
 
-import torch
 from torch import nn
 
 from penjing.compress.sparse.calls import Calls, followed
-from penjing.compress.sparse.choose import measured_layer, read, surely_less, timed
+from penjing.compress.sparse.choose import measured_layer
 from penjing.compress.sparse.files import export_sparse, replace_layers, save_sparse
 from penjing.compress.sparse.form import candidates
 from penjing.compress.sparse.layer import matrix_of
+from penjing.compress.sparse.layout import looked_at_alike, taking_columns
 from penjing.compress.sparse.record import LayerRecord, SparseRecord
 from penjing.compress.sparse.suits import objection
-from penjing.devices.clock import choose_basis
-from penjing.devices.compare import apart
-from penjing.devices.feeds import array, outputs
+from penjing.compress.sparse.whole import measured_whole
 from penjing.devices.pytorch import threads as set_threads
 from penjing.errors import PenjingError
 from penjing.network.batch import kept_modes
 from penjing.network.call import Call
 from penjing.network.refused import refused_source
 from penjing.network.source import where
-
-TOLERANCE: Final[Mapping[torch.dtype, float]] = {torch.float32: 1e-4, torch.float64: 1e-10}
-"""What outputs may differ by, relative to the largest: sums are added up in another order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,15 +101,25 @@ def to_sparse(model: nn.Module, example_inputs: Any, *, threads: int = 1) -> Spa
             if isinstance(module, nn.Linear | nn.Conv2d)
         }
         objections = {path: objection(model, path, one) or _unworthy(one) for path, one in layers.items()}
-        calls = _followed(model, call, [layers[path] for path, why in objections.items() if not why])
+        tried = [layers[path] for path, why in objections.items() if not why]
+        calls = _followed(model, call, tried)
+        columns = taking_columns(model, call, [one for one in tried if _many_rows(one, calls)])
         records = tuple(
-            _examined(path, layer, objections[path], calls, threads) for path, layer in layers.items()
+            _examined(path, layer, objections[path], calls, threads, by_columns=layer in columns)
+            for path, layer in layers.items()
         )
-        chosen = {record.name: record.chosen for record in records if record.chosen is not None}
-        small = replace_layers(_for_inference(model), chosen)
-        error = _difference(model, small, call)
-        record = _whole(model, small, call, records, error, threads)
+        small = replace_layers(_for_inference(model), records)
+        if not looked_at_alike(model, small, call):  # what was tried were all of the layers, not only these
+            records = tuple(record.model_copy(update={"by_columns": False}) for record in records)
+            small = replace_layers(_for_inference(model), records)
+        record = measured_whole(model, small, call, records, threads)
     return Sparse(_for_inference(model) if record.note else small, record, call)
+
+
+def _many_rows(layer: nn.Module, calls: Calls) -> TypeGuard[nn.Linear]:
+    """Whether it is a linear layer that works on more than one row in all of its calls."""
+    inputs = calls.inputs.get(id(layer), []) if id(layer) not in calls.objections else []
+    return isinstance(layer, nn.Linear) and bool(inputs) and all(x.numel() > x.shape[-1] for x in inputs)
 
 
 def _for_inference(model: nn.Module) -> nn.Module:
@@ -122,7 +127,7 @@ def _for_inference(model: nn.Module) -> nn.Module:
     return deepcopy(model).eval().requires_grad_(False)
 
 
-def _followed(model: nn.Module, call: Call, layers: list[nn.Module]) -> Calls:
+def _followed(model: nn.Module, call: Call, layers: Sequence[nn.Module]) -> Calls:
     """How the model uses these layers.
 
     Raises:
@@ -142,10 +147,12 @@ def _followed(model: nn.Module, call: Call, layers: list[nn.Module]) -> Calls:
         ) from error
 
 
-def _examined(path: str, layer: nn.Module, why: str, calls: Calls, threads: int) -> LayerRecord:
+def _examined(
+    path: str, layer: nn.Module, why: str, calls: Calls, threads: int, *, by_columns: bool
+) -> LayerRecord:
     why = why or calls.objections.get(id(layer), "")
     if not why:
-        return measured_layer(path, layer, calls.inputs[id(layer)], threads)
+        return measured_layer(path, layer, calls.inputs[id(layer)], threads, by_columns=by_columns)
     matrix = matrix_of(layer)
     zeros = float((matrix == 0).double().mean()) if matrix.numel() else 0.0
     shape = (int(matrix.shape[0]), int(matrix.shape[1]))
@@ -155,74 +162,3 @@ def _examined(path: str, layer: nn.Module, why: str, calls: Calls, threads: int)
 def _unworthy(layer: nn.Module) -> str:
     """Why there is no form to be tried; "" where there is."""
     return "" if candidates(matrix_of(layer)) else "more than half of its numbers would have to be stored"
-
-
-def _difference(model: nn.Module, small: nn.Module, call: Call) -> float:
-    """Largest difference of an output, relative to the largest.
-
-    Raises:
-        PenjingError: PJ802, it is more than the order of additions explains.
-    """
-    with torch.inference_mode():
-        found, wanted = (list(outputs(call.copy().run(one)).values()) for one in (small, model))
-    error = apart([array(one) for one in found], [array(one) for one in wanted])
-    dtypes = [one.dtype for one in wanted if one.is_floating_point()]
-    allowed = max((TOLERANCE.get(dtype, 0.0) for dtype in dtypes), default=0.0)
-    if not error <= allowed:
-        raise PenjingError(
-            "PJ802",
-            f"with sparse layers, `{type(model).__name__}` computes something else",
-            because=f"outputs differ by {error:.1e} of the largest, and {allowed:.0e} is allowed",
-            tries=["report the model: this is a defect"],
-        )
-    return error
-
-
-def _whole(
-    model: nn.Module,
-    small: nn.Module,
-    call: Call,
-    layers: tuple[LayerRecord, ...],
-    error: float,
-    threads: int,
-) -> SparseRecord:
-    """Both, timed against one another."""
-
-    def job(one: nn.Module) -> Any:
-        def run() -> object:
-            with torch.inference_mode():
-                return call.run(one)
-
-        return run
-
-    timings = timed([job(model), job(small)], threads, limit_s=20.0)
-    basis = choose_basis(timings, threads=threads)
-    before, after = (read(timing, basis) for timing in timings)
-    any_chosen = any(layer.chosen for layer in layers)
-    quicker = any_chosen and surely_less(after, before)
-    note = ""
-    if any_chosen and not quicker:
-        note = (
-            f"layers paid by themselves, but the whole takes {after[0] / before[0]:.2f}x: nothing is changed"
-        )
-        layers = tuple(
-            layer.model_copy(update={"chosen": None, "reason": "the whole model is no quicker"})
-            if layer.chosen
-            else layer
-            for layer in layers
-        )
-    return SparseRecord(
-        layers=layers,
-        threads=threads,
-        basis=basis,
-        dense_ms=before[0] * 1e3,
-        sparse_ms=(after if quicker else before)[0] * 1e3,
-        noise=max(before[1], after[1]),
-        max_error=error if quicker else 0.0,
-        bytes=(_bytes(model), _bytes(small if quicker else model)),
-        note=note,
-    )
-
-
-def _bytes(model: nn.Module) -> int:
-    return sum(one.nbytes for one in (*model.parameters(), *model.buffers()))
