@@ -194,6 +194,7 @@ def exported_layers() -> dict[str, tuple[SparseLayer, torch.Tensor]]:
     convolution = deepcopy(CONVOLUTIONS["odd"]).requires_grad_(False)
     return {
         "csr": (SparseLinear.of(linear, Form()), torch.randn(3, 5, 32)),
+        "csr, by columns": (SparseLinear.of(linear, Form(), by_columns=True), torch.randn(3, 5, 32)),
         "csr, one row": (SparseLinear.of(linear, Form()), torch.randn(1, 32)),
         "bsr4, no bias": (SparseLinear.of(bare, Form(4)), torch.randn(3, 32)),
         "convolution": (SparseConv2d.of(convolution, Form()), torch.randn(2, 16, 9, 8)),
@@ -206,6 +207,7 @@ def test_exported_program_is_the_same_bit_for_bit(name: str, tmp_path: Path) -> 
     torch.export.save(torch.export.export(layer.eval(), (x,), strict=False), tmp_path / "model.pt2")
     program = torch.export.load(tmp_path / "model.pt2").module()
     assert torch.equal(program(x), layer(x))
+    assert program(x).stride() == layer(x).stride()
 
 
 def test_exported_program_holds_for_other_batches() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import torch
@@ -45,8 +44,8 @@ class Form:
         comes back as 0.0. Indices have 32 bits: half the room of PyTorch's own, and MKL need not convert them
         at every product.
         """
-        with _quiet():
-            made = dense.to_sparse_csr() if self.block == 1 else dense.to_sparse_bsr((self.block, self.block))
+        _hush()
+        made = dense.to_sparse_csr() if self.block == 1 else dense.to_sparse_bsr((self.block, self.block))
         parts = (made.crow_indices().int(), made.col_indices().int(), made.values())
         return matrix_of_parts(*parts, (int(dense.shape[0]), int(dense.shape[1])), check=True)
 
@@ -67,14 +66,14 @@ def matrix_of_parts(
         RuntimeError: with `check`, they belong to no such matrix.
     """
     make = torch.sparse_bsr_tensor if values.ndim == 3 else torch.sparse_csr_tensor
-    with _quiet():
-        return make(rows, columns, values, shape, check_invariants=check)
+    _hush()
+    return make(rows, columns, values, shape, check_invariants=check)
 
 
 def decode(matrix: Tensor) -> Tensor:
     """The dense matrix."""
-    with _quiet():
-        return matrix.to_dense()
+    _hush()
+    return matrix.to_dense()
 
 
 def candidates(dense: Tensor) -> list[Form]:
@@ -97,18 +96,9 @@ def kept(dense: Tensor, form: Form) -> float:
     return float(nonzero.double().mean()) if nonzero.numel() else 1.0
 
 
-_told = False
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """PyTorch calls these forms beta, once a process: the first time. Filters of warnings take 20 us."""
-    global _told
-    if _told:
-        yield
-        return
+@cache
+def _hush() -> None:
+    """PyTorch calls these forms beta, once a process, at the first one: this is it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse .* tensor support is in beta state")
         torch.eye(1).to_sparse_csr()
-        _told = True
-        yield

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from penjing.compress.sparse.form import Form, decode, matrix_of_parts
-from penjing.compress.sparse.product import product, traced_product
+from penjing.compress.sparse.product import laid_out, product
 from penjing.errors import PenjingError
 
 
@@ -19,7 +19,7 @@ class SparseLayer(nn.Module):
     """A layer that multiplies by a sparse matrix of (outputs, inputs).
 
     For inference in the type of its numbers: no gradients, no autocast. `torch.export` and `torch.compile`
-    see one operator (`penjing::sparse_product`).
+    see one operator (`penjing::sparse_linear`, `penjing::sparse_product`).
     """
 
     rows: Tensor
@@ -77,7 +77,10 @@ class SparseLayer(nn.Module):
             PenjingError: PJ803, a gradient is asked for, or the numbers are of another type.
         """
         if torch.compiler.is_compiling():
-            return traced_product(self.rows, self.columns, self.values, right, self.bias)
+            found: Tensor = torch.ops.penjing.sparse_product(
+                self.rows, self.columns, self.values, right, self.bias
+            )
+            return found
         if right.dtype != self.values.dtype or torch.is_autocast_enabled("cpu"):
             raise self._refused(right)
         if right.requires_grad and torch.is_grad_enabled():
@@ -133,9 +136,13 @@ class SparseLinear(SparseLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        rows = x.reshape(-1, self.shape[1])
-        made = self.product(rows.t()).t()
-        return (made if self.by_columns else made.contiguous()).reshape(*x.shape[:-1], self.shape[0])
+        if torch.compiler.is_compiling():
+            found: Tensor = torch.ops.penjing.sparse_linear(
+                self.rows, self.columns, self.values, x, self.bias, self.by_columns
+            )
+            return found
+        made = self.product(x.reshape(-1, self.shape[1]).t())
+        return laid_out(made, x.shape[:-1], by_columns=self.by_columns)
 
 
 class SparseConv2d(SparseLayer):

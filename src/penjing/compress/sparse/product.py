@@ -1,20 +1,16 @@
-"""The product that sparse layers are for: as a function, and as an operator that exported programs hold."""
+"""The product that sparse layers are for: as a function, and as operators that exported programs hold."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from penjing.compress.sparse.form import matrix_of_parts
-
-_LIBRARY: Final = torch.library.Library("penjing", "FRAGMENT")
-"""Operators are there as long as this is."""
-
-_LIBRARY.define(
-    "sparse_product(Tensor rows, Tensor columns, Tensor values, Tensor right, Tensor? bias) -> Tensor"
-)
 
 
 def product(matrix: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
@@ -34,27 +30,43 @@ def product(matrix: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
     return torch.addmm(bias.unsqueeze(1), matrix, right)
 
 
-def traced_product(
+def laid_out(made: Tensor, sizes: Sequence[int], *, by_columns: bool) -> Tensor:
+    """made[o n] -> [*sizes o], where n is the product of sizes: a view if `by_columns`, else contiguous."""
+    rows = made.t() if by_columns else made.t().contiguous()
+    return rows.reshape(*sizes, made.shape[0])
+
+
+# As operators: `torch.export` cannot save sparse tensors, and `torch.compile` cannot make them, so that
+# matrices are given by their parts. A whole linear layer is one operator, since each call in a program takes
+# a microsecond or two. To run such a program, `import penjing.compress`.
+
+
+def _product_of_parts(
     rows: Tensor, columns: Tensor, values: Tensor, right: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """The same from the parts of the matrix, as one operator, `penjing::sparse_product`.
-
-    `torch.export` cannot save sparse tensors, and `torch.compile` cannot make them: both keep this operator
-    as it is. To run such a program, `import penjing.compress`.
-    """
-    made: Tensor = torch.ops.penjing.sparse_product(rows, columns, values, right, bias)
-    return made
+    shape = (_outputs(rows, values), right.shape[0])
+    return product(matrix_of_parts(rows, columns, values, shape), right, bias)
 
 
-def _from_parts(rows: Tensor, columns: Tensor, values: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
-    return product(
-        matrix_of_parts(rows, columns, values, (_outputs(rows, values), right.shape[0])), right, bias
-    )
+def _linear_of_parts(
+    rows: Tensor, columns: Tensor, values: Tensor, x: Tensor, bias: Tensor | None, by_columns: bool
+) -> Tensor:
+    right = x.reshape(-1, x.shape[-1]).t()
+    made = _product_of_parts(rows, columns, values, right, bias)
+    return laid_out(made, x.shape[:-1], by_columns=by_columns)
 
 
-def _sized(rows: Tensor, columns: Tensor, values: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
-    """What the result is like, for tracers."""
+def _product_sized(
+    rows: Tensor, columns: Tensor, values: Tensor, right: Tensor, bias: Tensor | None
+) -> Tensor:
     return right.new_empty(_outputs(rows, values), right.shape[1])
+
+
+def _linear_sized(
+    rows: Tensor, columns: Tensor, values: Tensor, x: Tensor, bias: Tensor | None, by_columns: bool
+) -> Tensor:
+    made = x.new_empty(_outputs(rows, values), math.prod(x.shape[:-1]))
+    return laid_out(made, x.shape[:-1], by_columns=by_columns)
 
 
 def _outputs(rows: Tensor, values: Tensor) -> int:
@@ -62,5 +74,23 @@ def _outputs(rows: Tensor, values: Tensor) -> int:
     return (rows.numel() - 1) * (values.shape[1] if values.ndim == 3 else 1)
 
 
-_LIBRARY.impl("sparse_product", _from_parts, "CPU")
-torch.library.register_fake("penjing::sparse_product", _sized, lib=_LIBRARY)
+_PARTS: Final = "Tensor rows, Tensor columns, Tensor values"
+_OPERATORS: Final[Mapping[str, tuple[str, Callable[..., Tensor], Callable[..., Tensor]]]] = MappingProxyType(
+    {
+        "sparse_product": (f"{_PARTS}, Tensor right, Tensor? bias", _product_of_parts, _product_sized),
+        "sparse_linear": (
+            f"{_PARTS}, Tensor x, Tensor? bias, bool by_columns",
+            _linear_of_parts,
+            _linear_sized,
+        ),
+    }
+)
+"""Arguments, what computes the result, and what only tells its sizes."""
+
+_LIBRARY: Final = torch.library.Library("penjing", "FRAGMENT")
+"""Operators are there as long as this is."""
+
+for _name, (_arguments, _computing, _sizing) in _OPERATORS.items():
+    _LIBRARY.define(f"{_name}({_arguments}) -> Tensor")
+    _LIBRARY.impl(_name, _computing, "CPU")
+    torch.library.register_fake(f"penjing::{_name}", _sizing, lib=_LIBRARY)
