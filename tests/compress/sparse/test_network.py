@@ -339,3 +339,41 @@ def test_arguments_that_cannot_be_are_refused(threads: int) -> None:
     with pytest.raises(PenjingError) as caught:
         pj.to_sparse(nn.Linear(8, 8), torch.ones(1, 9))
     assert caught.value.code == "PJ102"
+
+
+def test_model_may_be_a_layer_itself(tmp_path: Path) -> None:
+    layer, x = emptied(nn.Linear(1024, 1024), 0.99), torch.randn(32, 1024)
+    sparse = pj.to_sparse(layer, x)
+    assert sparse.record.chosen == {"": "csr"}
+    assert isinstance(sparse.model, SparseLayer)
+    again = pj.load_sparse(sparse.save(tmp_path / "sparse"), lambda: nn.Linear(1024, 1024))
+    assert torch.equal(again(x), sparse.model(x))
+
+
+def test_layer_in_two_places_is_replaced_in_both(tmp_path: Path) -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = emptied(nn.Linear(1024, 1024), 0.99)
+            self.blocks = nn.ModuleList([self.one, nn.ReLU()])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.blocks[1](self.blocks[0](self.one(x)))
+
+    x = torch.randn(32, 1024)
+    sparse = pj.to_sparse(Shared(), x)
+    assert sparse.record.chosen == {"one": "csr"}
+    assert sparse.model.blocks[0] is sparse.model.one  # type: ignore[index]
+    again = pj.load_sparse(sparse.save(tmp_path / "sparse"), Shared)
+    assert again.blocks[0] is again.one
+    assert torch.equal(again(x), sparse.model(x))
+
+
+def test_outputs_in_a_narrower_type_may_be_rounded_otherwise() -> None:
+    class Rounded(Mixed):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"out": super().forward(x)["out"].bfloat16()}
+
+    sparse = pj.to_sparse(Rounded(), torch.randn(32, 1024))
+    assert sparse.record.chosen["large"] == "csr"
+    assert sparse.record.max_error < 0.02

@@ -35,6 +35,9 @@ def replace_layers(model: nn.Module, records: Iterable[LayerRecord]) -> nn.Modul
     Args:
         model: whose layers these are.
         records: of its layers; those without a form stay as they are.
+
+    Returns:
+        The model; where it is a layer itself, the one that takes its place.
     """
     for record in records:
         if record.chosen is None:
@@ -43,6 +46,8 @@ def replace_layers(model: nn.Module, records: Iterable[LayerRecord]) -> nn.Modul
         sparse = made_sparse(layer, Form.read(record.chosen), by_columns=record.by_columns).train(
             layer.training
         )
+        if layer is model:
+            return sparse
         for other, _ in [(p, m) for p, m in model.named_modules(remove_duplicate=False) if m is layer]:
             parent, _, last = other.rpartition(".")
             setattr(model.get_submodule(parent), last, sparse)
@@ -166,23 +171,25 @@ def load_sparse(directory: Path | str, model_factory: Callable[[], nn.Module]) -
     try:
         for layer in record.layers:
             if layer.chosen is not None:
-                _place(model, layer, state)
+                model = _placed(model, layer, state)
         model.load_state_dict(state)
     except (AttributeError, KeyError, RuntimeError, AssertionError, ValueError) as error:
         raise _refused(folder, f"the factory's model does not fit: {error}") from error
     return model.eval().requires_grad_(False)
 
 
-def _place(model: nn.Module, record: LayerRecord, state: Mapping[str, Tensor]) -> None:
-    """A sparse layer with the stored parts, in the place of the factory's dense one."""
+def _placed(model: nn.Module, record: LayerRecord, state: Mapping[str, Tensor]) -> nn.Module:
+    """The model with a sparse layer that has the stored parts, in the place of the factory's dense one."""
     layer = model.get_submodule(record.name)
-    rows, columns, values = (state[f"{record.name}.{name}"] for name in ("rows", "columns", "values"))
+    rows, columns, values = (
+        state[f"{record.name}.{name}".lstrip(".")] for name in ("rows", "columns", "values")
+    )
     assert isinstance(layer.weight, Tensor)
     outputs, inputs = layer.weight.flatten(1).shape
     dense = decode(matrix_of_parts(rows, columns, values, (outputs, inputs), check=True))
     with torch.no_grad():
         layer.weight = nn.Parameter(dense.reshape(layer.weight.shape), requires_grad=False)
-    replace_layers(model, [record])
+    return replace_layers(model, [record])
 
 
 def _unwritable(target: Path, error: Exception) -> PenjingError:
