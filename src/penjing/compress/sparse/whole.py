@@ -19,7 +19,7 @@ from penjing.network.call import Call
 TOLERANCE: Final[Mapping[torch.dtype, float]] = {torch.float32: 1e-4, torch.float64: 1e-10}
 """What outputs may differ by, relative to the largest: sums are added up in another order.
 
-In types that no layer is stored in, outputs were rounded behind the layers: by four units of their last place.
+In types that no layer is stored in, outputs were rounded behind the layers: four units of a last place.
 """
 
 
