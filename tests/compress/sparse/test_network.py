@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 import penjing as pj
+from penjing.compress.sparse import layer as layer_module
 from penjing.compress.sparse import network as network_module
+from penjing.compress.sparse import product
 from penjing.compress.sparse.layer import SparseLayer
 from penjing.compress.sparse.record import LayerRecord
 from penjing.errors import PenjingError
@@ -186,10 +188,10 @@ def test_example_inputs_that_do_not_fit_are_refused() -> None:
 
 
 def test_error_of_a_sparse_layer_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(self: SparseLayer, columns: Tensor) -> Tensor:
-        return torch.mm(self._matrix, columns)  # without the bias
+    def wrong(matrix: Tensor, x: Tensor, bias: Tensor, **named: bool) -> Tensor:
+        return product.linear(matrix, x, None, **named)  # without the bias
 
-    monkeypatch.setattr(SparseLayer, "product", wrong)
+    monkeypatch.setattr(layer_module, "linear", wrong)
     torch.manual_seed(0)
     with pytest.raises(PenjingError, match="computes something else") as caught:
         pj.to_sparse(Mixed(), torch.randn(32, 1024))
@@ -237,20 +239,18 @@ def test_result_asks_for_no_gradients(found: tuple[nn.Module, Tensor, pj.compres
 
 def test_form_without_a_kernel_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch without MKL has products of fewer forms, or of none."""
-    original = SparseLayer.product
 
-    def lacking(self: SparseLayer, right: Tensor) -> Tensor:
-        if self.form.block != 16:
+    def lacking(matrix: Tensor, x: Tensor, bias: Tensor, **named: bool) -> Tensor:
+        if matrix.layout is torch.sparse_csr or matrix.values().shape[1] != 16:
             raise RuntimeError("addmm: computation on CPU is not implemented for this")
-        return original(self, right)
+        return product.linear(matrix, x, bias, **named)
 
-    monkeypatch.setattr(SparseLayer, "product", lacking)
+    monkeypatch.setattr(layer_module, "linear", lacking)
     layer = nn.Linear(1024, 1024)
     layer.weight.data.zero_()
     layer.weight.data[:16, :16] = 1.0
     (line,) = pj.to_sparse(layer, torch.randn(32, 1024)).record.layers
     assert set(line.forms_ms) == {"bsr16"}
-    monkeypatch.setattr(SparseLayer, "product", lambda self, right: lacking(self, right[:, :0, None]))
     (line,) = pj.to_sparse(emptied(nn.Linear(100, 100), 0.99), torch.randn(32, 100)).record.layers
     assert line.chosen is None
     assert "not implemented for this" in line.reason

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from penjing.compress.sparse.form import Form, decode, matrix_of_parts
-from penjing.compress.sparse.product import laid_out, product
+from penjing.compress.sparse.product import linear, product
 from penjing.errors import PenjingError
 
 
@@ -70,27 +70,23 @@ class SparseLayer(nn.Module):
         """The dense matrix: (outputs, inputs)."""
         return decode(self._matrix)
 
-    def product(self, right: Tensor) -> Tensor:
-        """The matrix times (inputs, count), bias added: (outputs, count), contiguous.
+    def check(self, x: Tensor) -> None:
+        """Makes sure that the layer can work on `x`.
 
         Raises:
             PenjingError: PJ803, a gradient is asked for, or the numbers are of another type.
         """
-        if torch.compiler.is_compiling():
-            found: Tensor = torch.ops.penjing.sparse_product(
-                self.rows, self.columns, self.values, right, self.bias
-            )
-            return found
-        if right.dtype != self.values.dtype or torch.is_autocast_enabled("cpu"):
-            raise self._refused(right)
-        if right.requires_grad and torch.is_grad_enabled():
-            raise self._refused(right)
-        return product(self._matrix, right, self.bias)
+        if (
+            x.dtype != self.values.dtype
+            or (x.requires_grad and torch.is_grad_enabled())
+            or torch.is_autocast_enabled("cpu")
+        ):
+            raise self._refused(x)
 
-    def _refused(self, right: Tensor) -> PenjingError:
+    def _refused(self, x: Tensor) -> PenjingError:
         own = str(self.values.dtype).removeprefix("torch.")
-        if right.dtype != self.values.dtype:
-            because = f"its numbers are {own}, and its input is {str(right.dtype).removeprefix('torch.')}"
+        if x.dtype != self.values.dtype:
+            because = f"its numbers are {own}, and its input is {str(x.dtype).removeprefix('torch.')}"
         elif torch.is_autocast_enabled("cpu"):
             because = "it is called under autocast, and its product has no narrower type"
         else:
@@ -141,8 +137,8 @@ class SparseLinear(SparseLayer):
                 self.rows, self.columns, self.values, x, self.bias, self.by_columns
             )
             return found
-        made = self.product(x.reshape(-1, self.shape[1]).t())
-        return laid_out(made, x.shape[:-1], by_columns=self.by_columns)
+        self.check(x)
+        return linear(self._matrix, x, self.bias, by_columns=self.by_columns)
 
 
 class SparseConv2d(SparseLayer):
@@ -193,8 +189,17 @@ class SparseConv2d(SparseLayer):
         ]
         # One product for all images; with one image, both changes of order are views.
         side_by_side = patches.transpose(0, 1).reshape(self.shape[1], -1)
-        made = self.product(side_by_side).view(self.shape[0], len(images), -1).transpose(0, 1)
+        made = self._product(side_by_side).view(self.shape[0], len(images), -1).transpose(0, 1)
         return made.contiguous().view(*x.shape[:-3], self.shape[0], *sizes)
+
+    def _product(self, right: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            found: Tensor = torch.ops.penjing.sparse_product(
+                self.rows, self.columns, self.values, right, self.bias
+            )
+            return found
+        self.check(right)
+        return product(self._matrix, right, self.bias)
 
 
 _PLAIN: Final = {"kernel_size": (1, 1), "stride": (1, 1), "padding": (0, 0)}

@@ -17,21 +17,29 @@ def product(matrix: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
     """matrix[o i] @ right[i n] + bias[o]? -> [o n], contiguous.
 
     PyTorch's product (MKL) is quick where the sparse factor stands on the left and the result lies in memory
-    row by row: with `right` and result by columns, 1024 features on 32 rows take four times as long. One
-    column is a case of its own where rows are compressed: as a vector it takes half the time. Blocks are
-    quicker as a matrix even then.
+    row by row: with `right` and result by columns, 1024 features on 32 rows take four times as long.
     """
-    if right.shape[1] == 1 and matrix.layout is torch.sparse_csr:
-        vector = right.squeeze(1)
-        made = torch.mv(matrix, vector) if bias is None else torch.addmv(bias, matrix, vector)
-        return made.unsqueeze(1)
     if bias is None:
         return torch.mm(matrix, right)
     return torch.addmm(bias.unsqueeze(1), matrix, right)
 
 
-def laid_out(made: Tensor, sizes: Sequence[int], *, by_columns: bool) -> Tensor:
-    """made[o n] -> [*sizes o], where n is the product of sizes: a view if `by_columns`, else contiguous."""
+def linear(matrix: Tensor, x: Tensor, bias: Tensor | None, *, by_columns: bool) -> Tensor:
+    """x[*b i] @ matrix[o i].T + bias[o]? -> [*b o], a transposed view if `by_columns`, else contiguous.
+
+    A single row is a case of its own where rows of the matrix are compressed: as a vector it takes half the
+    time. Blocks are quicker as a matrix even then.
+    """
+    outputs, inputs = matrix.shape
+    if x.numel() == inputs and matrix.layout is torch.sparse_csr:
+        vector = x.reshape(inputs)
+        made = torch.mv(matrix, vector) if bias is None else torch.addmv(bias, matrix, vector)
+        return made.reshape(*x.shape[:-1], outputs)
+    return _laid_out(product(matrix, x.reshape(-1, inputs).t(), bias), x.shape[:-1], by_columns)
+
+
+def _laid_out(made: Tensor, sizes: Sequence[int], by_columns: bool) -> Tensor:
+    """made[o n] -> [*sizes o], where n is the product of sizes."""
     rows = made.t() if by_columns else made.t().contiguous()
     return rows.reshape(*sizes, made.shape[0])
 
@@ -51,9 +59,8 @@ def _product_of_parts(
 def _linear_of_parts(
     rows: Tensor, columns: Tensor, values: Tensor, x: Tensor, bias: Tensor | None, by_columns: bool
 ) -> Tensor:
-    right = x.reshape(-1, x.shape[-1]).t()
-    made = _product_of_parts(rows, columns, values, right, bias)
-    return laid_out(made, x.shape[:-1], by_columns=by_columns)
+    matrix = matrix_of_parts(rows, columns, values, (_outputs(rows, values), x.shape[-1]))
+    return linear(matrix, x, bias, by_columns=by_columns)
 
 
 def _product_sized(
@@ -66,7 +73,7 @@ def _linear_sized(
     rows: Tensor, columns: Tensor, values: Tensor, x: Tensor, bias: Tensor | None, by_columns: bool
 ) -> Tensor:
     made = x.new_empty(_outputs(rows, values), math.prod(x.shape[:-1]))
-    return laid_out(made, x.shape[:-1], by_columns=by_columns)
+    return _laid_out(made, x.shape[:-1], by_columns)
 
 
 def _outputs(rows: Tensor, values: Tensor) -> int:
