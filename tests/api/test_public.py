@@ -12,8 +12,8 @@ import penjing
 NAMES = [
     "BatchNorm",
     "Blockwise", "Budget", "FineTune", "HuggingFace", "Iterative", "Lightning", "Loop", "MLflow",
-    "PenjingError", "Plan", "Reconstruct", "Result", "Synthetic", "Task", "TensorBoard", "criteria",
-    "devices", "load", "prune", "trace",
+    "PenjingError", "Plan", "Reconstruct", "Result", "Synthetic", "Task", "TensorBoard", "compress",
+    "criteria", "devices", "load", "load_sparse", "prune", "to_sparse", "trace",
 ]  # fmt: skip
 
 

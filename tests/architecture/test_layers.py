@@ -72,6 +72,16 @@ def test_layers_break_when_an_upward_import_goes_through_the_root(copy: Path) ->
     assert "penjing.axes is not allowed to import penjing.api" in outcome.stdout
 
 
+@pytest.mark.parametrize(
+    ("upper", "lower"), [("plan", "compress"), ("surgery", "compress"), ("compress", "devices")]
+)
+def test_layers_break_when_compression_leans_on_more_than_devices(copy: Path, upper: str, lower: str) -> None:
+    plant(copy, lower, f"import penjing.{upper}")
+    outcome = lint(copy)
+    assert outcome.returncode == 1
+    assert f"penjing.{lower} is not allowed to import penjing.{upper}" in outcome.stdout
+
+
 @pytest.mark.parametrize("beside", ["demo", "testing"])
 def test_layers_break_when_the_api_leans_on_demo_or_test_kits(copy: Path, beside: str) -> None:
     plant(copy, beside, "")

@@ -246,3 +246,6 @@ def test_sparse_says_what_is_stored_and_why(
     assert {path.name for path in (tmp_path / "sparse").iterdir()} == {"sparse.json", "sparse.safetensors"}
     drawn = printed(capsys, "sparse", f"{folder / 'good.py'}:bare")
     assert "more than half of its numbers" in drawn
+    program = tmp_path / "sparse.pt2"
+    assert "torch.export.load" in printed(capsys, "sparse", f"{folder / 'good.py'}:bare", "-o", str(program))
+    assert torch.export.load(program).module()(torch.randn(2, 4)).shape == (2, 3)

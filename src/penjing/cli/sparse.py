@@ -17,7 +17,12 @@ from penjing.plan.quantity import written
 
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="A directory for weights and record.", show_default=False),
+    typer.Option(
+        "--output",
+        "-o",
+        help="A directory for weights and record, or a .pt2 file that runs without the model's code.",
+        show_default=False,
+    ),
 ]
 
 
@@ -26,7 +31,8 @@ def sparse(model: Model, output: Output = None, threads: Threads = 1, json: Json
     task = api.load_task(model)
     found = to_sparse(task.model, task.example_inputs, threads=threads)
     if output is not None:
-        found.save(output)
+        written_to = found.export if output.suffix == ".pt2" else found.save
+        written_to(output)
     record = found.record
     if json:
         print_record(record.model_dump(mode="json"))
@@ -36,10 +42,16 @@ def sparse(model: Model, output: Output = None, threads: Threads = 1, json: Json
         f"latency {before} dense, {after} now: by {record.basis} clock, noise {record.noise:.1%}",
         f"size {written('size', record.bytes[0])} of weights, {written('size', record.bytes[1])} now",
         *([record.note] if record.note else []),
-        *([f"{output}: penjing.load_sparse reads it"] if output is not None else []),
+        *([f"{output}: {_reader(output)} reads it"] if output is not None else []),
     ]
     headings = ["layer", "matrix", "zeros", "dense", "quickest", "stored", "why not"]
     draw("\n".join(lines), table(headings, [_row(layer) for layer in record.layers], left=1))
+
+
+def _reader(output: Path) -> str:
+    if output.suffix == ".pt2":
+        return "torch.export.load, after import penjing.compress,"
+    return "penjing.load_sparse"
 
 
 def _row(layer: LayerRecord) -> list[str]:

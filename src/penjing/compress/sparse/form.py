@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import torch
@@ -41,24 +40,40 @@ class Form:
     def encode(self, dense: Tensor) -> Tensor:
         """A matrix in this form, without its zeros; with those inside of a block that holds other numbers.
 
-        Indices have 32 bits: half the room of PyTorch's own, and MKL need not convert them at every product.
+        Every other number comes back bit for bit; of zeros, -0.0 (what a mask leaves of a negative number)
+        comes back as 0.0. Indices have 32 bits: half the room of PyTorch's own, and MKL need not convert them
+        at every product.
         """
-        with _quiet():
-            made = dense.to_sparse_csr() if self.block == 1 else dense.to_sparse_bsr((self.block, self.block))
-        shape = (int(dense.shape[0]), int(dense.shape[1]))
-        return self.rebuild(made.crow_indices().int(), made.col_indices().int(), made.values(), shape)
+        _hush()
+        made = dense.to_sparse_csr() if self.block == 1 else dense.to_sparse_bsr((self.block, self.block))
+        parts = (made.crow_indices().int(), made.col_indices().int(), made.values())
+        return matrix_of_parts(*parts, (int(dense.shape[0]), int(dense.shape[1])), check=True)
 
-    def rebuild(self, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-        """The same from its parts."""
-        make = torch.sparse_csr_tensor if self.block == 1 else torch.sparse_bsr_tensor
-        with _quiet():
-            return make(rows, columns, values, shape, check_invariants=True)
+
+def matrix_of_parts(
+    rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int], *, check: bool = False
+) -> Tensor:
+    """The matrix that parts belong to; `values` tells its form, by having blocks or not.
+
+    Args:
+        rows: where each row (of blocks) begins, and where the last ends.
+        columns: of each number, or of each block.
+        values: (stored,), or (stored blocks, side, side).
+        shape: of the matrix.
+        check: whether to look at every index. That takes longer than a product.
+
+    Raises:
+        RuntimeError: with `check`, they belong to no such matrix.
+    """
+    make = torch.sparse_bsr_tensor if values.ndim == 3 else torch.sparse_csr_tensor
+    _hush()
+    return make(rows, columns, values, shape, check_invariants=check)
 
 
 def decode(matrix: Tensor) -> Tensor:
     """The dense matrix."""
-    with _quiet():
-        return matrix.to_dense()
+    _hush()
+    return matrix.to_dense()
 
 
 def candidates(dense: Tensor) -> list[Form]:
@@ -81,9 +96,9 @@ def kept(dense: Tensor, form: Form) -> float:
     return float(nonzero.double().mean()) if nonzero.numel() else 1.0
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """PyTorch calls these forms beta, once a process."""
+@cache
+def _hush() -> None:
+    """PyTorch calls these forms beta, once a process, at the first one: this is it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse .* tensor support is in beta state")
-        yield
+        torch.eye(1).to_sparse_csr()

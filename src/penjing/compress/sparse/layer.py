@@ -10,21 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from penjing.compress.sparse.form import Form, decode
+from penjing.compress.sparse.form import Form, decode, matrix_of_parts
+from penjing.compress.sparse.product import linear, product
+from penjing.errors import PenjingError
 
 
 class SparseLayer(nn.Module):
     """A layer that multiplies by a sparse matrix of (outputs, inputs).
 
-    PyTorch's product of a sparse matrix (MKL) is quick where the sparse one stands on the left: inputs are
-    transposed, and outputs back, as views.
+    For inference in the type of its numbers: no gradients, no autocast. `torch.export` and `torch.compile`
+    see one operator (`penjing::sparse_linear`, `penjing::sparse_product`).
     """
 
     rows: Tensor
     columns: Tensor
     values: Tensor
     bias: Tensor | None
-    _bias: Tensor | None
 
     def __init__(self, form: Form, matrix: Tensor, bias: Tensor | None) -> None:
         """Takes the parts of `matrix`, which is in `form`.
@@ -36,20 +37,20 @@ class SparseLayer(nn.Module):
         """
         super().__init__()
         self.form, self.shape = form, (int(matrix.shape[0]), int(matrix.shape[1]))
-        self.register_buffer("rows", matrix.crow_indices())
-        self.register_buffer("columns", matrix.col_indices())
-        self.register_buffer("values", matrix.values())
+        # Copies: what a sparse tensor gives out are views of it, which `torch.export` refuses.
+        self.register_buffer("rows", matrix.crow_indices().detach().clone())
+        self.register_buffer("columns", matrix.col_indices().detach().clone())
+        self.register_buffer("values", matrix.values().detach().clone())
         self.register_buffer("bias", bias)
         self._build()
 
     def _build(self) -> None:
         """Putting the parts together takes longer than many a product: it is done once."""
-        self._matrix = self.form.rebuild(self.rows, self.columns, self.values, self.shape)
-        self._bias = None if self.bias is None else self.bias.reshape(-1, 1)
+        self._matrix = matrix_of_parts(self.rows, self.columns, self.values, self.shape)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: a sparse tensor cannot be copied, its parts can."""
-        return {name: value for name, value in vars(self).items() if name not in ("_matrix", "_bias")}
+        return {name: value for name, value in vars(self).items() if name != "_matrix"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -69,11 +70,37 @@ class SparseLayer(nn.Module):
         """The dense matrix: (outputs, inputs)."""
         return decode(self._matrix)
 
-    def product(self, columns: Tensor) -> Tensor:
-        """The matrix times (inputs, count), bias added: (outputs, count)."""
-        if self._bias is None:
-            return torch.mm(self._matrix, columns)
-        return torch.addmm(self._bias, self._matrix, columns)
+    def check(self, x: Tensor) -> None:
+        """Makes sure that the layer can work on `x`.
+
+        Raises:
+            PenjingError: PJ803, a gradient is asked for, or the numbers are of another type.
+        """
+        if (
+            x.dtype != self.values.dtype
+            or (x.requires_grad and torch.is_grad_enabled())
+            or torch.is_autocast_enabled("cpu")
+        ):
+            raise self._refused(x)
+
+    def _refused(self, x: Tensor) -> PenjingError:
+        own = str(self.values.dtype).removeprefix("torch.")
+        if x.dtype != self.values.dtype:
+            because = f"its numbers are {own}, and its input is {str(x.dtype).removeprefix('torch.')}"
+        elif torch.is_autocast_enabled("cpu"):
+            because = "it is called under autocast, and its product has no narrower type"
+        else:
+            because = "its input asks for a gradient, and it is for inference alone"
+        return PenjingError(
+            "PJ803",
+            f"a sparse layer of {self.shape[1]} inputs and {self.shape[0]} outputs cannot work on this",
+            because=because,
+            tries=[
+                "call it under torch.inference_mode()",
+                f"give it {own}, without autocast",
+                "train before",
+            ],
+        )
 
     def extra_repr(self) -> str:
         """Sizes and form."""
@@ -82,12 +109,21 @@ class SparseLayer(nn.Module):
 
 
 class SparseLinear(SparseLayer):
-    """`nn.Linear`."""
+    """`nn.Linear`.
+
+    Attributes:
+        by_columns: whether outputs lie by columns, as the product leaves them. Code behind the layer that
+            looks at how they lie, above all `view`, needs them by rows, as they come from a dense layer.
+    """
+
+    by_columns: bool = False
 
     @classmethod
-    def of(cls, layer: nn.Linear, form: Form) -> SparseLinear:
+    def of(cls, layer: nn.Linear, form: Form, *, by_columns: bool = False) -> SparseLinear:
         """From a dense layer, which is left as it was."""
-        return cls(form, form.encode(layer.weight.detach()), _bias_of(layer))
+        made = cls(form, form.encode(layer.weight.detach()), _bias_of(layer))
+        made.by_columns = by_columns
+        return made
 
     @property
     def weight(self) -> Tensor:
@@ -96,8 +132,13 @@ class SparseLinear(SparseLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        rows = x.reshape(-1, self.shape[1])
-        return self.product(rows.t()).t().reshape(*x.shape[:-1], self.shape[0])
+        if torch.compiler.is_compiling():
+            found: Tensor = torch.ops.penjing.sparse_linear(
+                self.rows, self.columns, self.values, x, self.bias, self.by_columns
+            )
+            return found
+        self.check(x)
+        return linear(self._matrix, x, self.bias, by_columns=self.by_columns)
 
 
 class SparseConv2d(SparseLayer):
@@ -135,31 +176,45 @@ class SparseConv2d(SparseLayer):
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h', w'); without the n, too."""
         images = x if x.ndim == 4 else x.unsqueeze(0)
-        made = torch.stack([self._one(image) for image in images]) if len(images) != 1 else None
-        made = self._one(images[0]).unsqueeze(0) if made is None else made
-        return made if x.ndim == 4 else made.squeeze(0)
-
-    def _one(self, image: Tensor) -> Tensor:
-        if self._plain:
-            return self.product(image.flatten(1)).reshape(self.shape[0], *image.shape[1:])
         kernel, stride, padding, dilation = (
             self.geometry[name] for name in ("kernel_size", "stride", "padding", "dilation")
         )
-        patches = functional.unfold(image.unsqueeze(0), kernel, dilation, padding, stride)[0]
+        if self._plain:
+            patches = images.flatten(2)
+        else:
+            patches = functional.unfold(images, kernel, dilation, padding, stride)
         sizes = [
             (size + 2 * p - d * (k - 1) - 1) // s + 1
-            for size, k, s, p, d in zip(image.shape[1:], kernel, stride, padding, dilation, strict=True)
+            for size, k, s, p, d in zip(images.shape[2:], kernel, stride, padding, dilation, strict=True)
         ]
-        return self.product(patches).reshape(self.shape[0], *sizes)
+        # One product for all images; with one image, both changes of order are views.
+        side_by_side = patches.transpose(0, 1).reshape(self.shape[1], -1)
+        made = self._product(side_by_side).view(self.shape[0], len(images), -1).transpose(0, 1)
+        return made.contiguous().view(*x.shape[:-3], self.shape[0], *sizes)
+
+    def _product(self, right: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            found: Tensor = torch.ops.penjing.sparse_product(
+                self.rows, self.columns, self.values, right, self.bias
+            )
+            return found
+        self.check(right)
+        return product(self._matrix, right, self.bias)
 
 
 _PLAIN: Final = {"kernel_size": (1, 1), "stride": (1, 1), "padding": (0, 0)}
 
 
-def made_sparse(layer: nn.Module, form: Form) -> SparseLayer:
-    """The sparse counterpart of a layer that `suits` does not object to."""
+def made_sparse(layer: nn.Module, form: Form, *, by_columns: bool = False) -> SparseLayer:
+    """The sparse counterpart of a layer that `suits` does not object to.
+
+    Args:
+        layer: dense; it is left as it was.
+        form: to store it in.
+        by_columns: whether outputs may lie by columns; those of a convolution never do.
+    """
     if isinstance(layer, nn.Linear):
-        return SparseLinear.of(layer, form)
+        return SparseLinear.of(layer, form, by_columns=by_columns)
     assert isinstance(layer, nn.Conv2d)
     return SparseConv2d.of(layer, form)
 

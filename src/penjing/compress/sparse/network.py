@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, TypeGuard
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from penjing.compress.sparse.calls import layer_inputs
-from penjing.compress.sparse.choose import measured_layer, read, surely_less
-from penjing.compress.sparse.files import replace_layers, save_sparse
+from penjing.compress.sparse.calls import Calls, followed
+from penjing.compress.sparse.choose import measured_layer
+from penjing.compress.sparse.files import export_sparse, replace_layers, save_sparse
 from penjing.compress.sparse.form import candidates
 from penjing.compress.sparse.layer import matrix_of
+from penjing.compress.sparse.layout import looked_at_alike, taking_columns
 from penjing.compress.sparse.record import LayerRecord, SparseRecord
 from penjing.compress.sparse.suits import objection
-from penjing.devices.clock import choose_basis, interleave
-from penjing.devices.compare import apart
-from penjing.devices.export import exporting
-from penjing.devices.feeds import array, outputs
+from penjing.compress.sparse.whole import measured_whole
 from penjing.devices.pytorch import threads as set_threads
 from penjing.errors import PenjingError
+from penjing.network.batch import kept_modes
 from penjing.network.call import Call
-
-TOLERANCE: Final[Mapping[torch.dtype, float]] = {torch.float32: 1e-4, torch.float64: 1e-10}
-"""What outputs may differ by, relative to the largest: sums are added up in another order."""
+from penjing.network.refused import refused_source
+from penjing.network.source import where
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +38,7 @@ class Sparse:
 
     model: nn.Module
     record: SparseRecord
+    _call: Call = field(repr=False)
 
     def save(self, directory: Path | str) -> Path:
         """Writes weights and record: `sparse.safetensors`, `sparse.json`; no pickle.
@@ -50,9 +47,25 @@ class Sparse:
             directory: does not exist yet, or is empty.
 
         Raises:
-            PenjingError: PJ801, it is not empty.
+            PenjingError: PJ801, it is not empty; PJ602, it cannot be written; PJ604, the model's state holds
+                something else than tensors.
         """
         return save_sparse(self.model, self.record, Path(directory))
+
+    def export(self, file: Path | str) -> Path:
+        """Writes an exported program (`.pt2`), which runs without the code of the model.
+
+        It is for the sizes of the example inputs. `torch.export.load` reads it, after
+        `import penjing.compress`, which brings the one operator that PyTorch has not.
+
+        Args:
+            file: to write.
+
+        Raises:
+            PenjingError: PJ402, `torch.export` refuses the model; PJ403, the program computes something else;
+                PJ602, it cannot be written. No file is left behind then.
+        """
+        return export_sparse(self.model, self._call, Path(file))
 
 
 def to_sparse(model: nn.Module, example_inputs: Any, *, threads: int = 1) -> Sparse:
@@ -71,117 +84,81 @@ def to_sparse(model: nn.Module, example_inputs: Any, *, threads: int = 1) -> Spa
         The model, for inference only, and the figures.
 
     Raises:
-        PenjingError: PJ101, the model cannot be called so; PJ802, it computes something else, which is a
-            defect of penjing.
+        PenjingError: PJ101 or PJ102, the model cannot be called so, or does not run; PJ105, it is
+            no module; PJ406, so many threads; PJ802, it computes something else: a defect of penjing.
     """
+    if not isinstance(model, nn.Module):
+        raise refused_source(model)
+    if threads < 1:
+        raise PenjingError("PJ406", f"PyTorch cannot run on {threads} threads", tries=["threads=1"])
     call = Call.of(model, example_inputs)
-    with exporting(model), set_threads(threads):
+    # Not as for exporting: PyTorch's fused attention stays on if it is on, since it will be when it counts.
+    with kept_modes(model), set_threads(threads):
+        model.eval()
         layers = {
             path: module
             for path, module in model.named_modules()
             if isinstance(module, nn.Linear | nn.Conv2d)
         }
-        tried = [one for path, one in layers.items() if not objection(model, path, one) and _worth(one)]
-        inputs = layer_inputs(model, call, tried)
+        objections = {path: objection(model, path, one) or _unworthy(one) for path, one in layers.items()}
+        tried = [layers[path] for path, why in objections.items() if not why]
+        calls = _followed(model, call, tried)
+        columns = taking_columns(model, call, [one for one in tried if _many_rows(one, calls)])
         records = tuple(
-            _examined(model, path, layer, inputs.get(id(layer), []), threads)
+            _examined(path, layer, objections[path], calls, threads, by_columns=layer in columns)
             for path, layer in layers.items()
         )
-        chosen = {record.name: record.chosen for record in records if record.chosen is not None}
-        small = replace_layers(deepcopy(model), chosen)
-        error = _difference(model, small, call)
-        record = _whole(model, small, call, records, error, threads)
-    return Sparse(deepcopy(model).eval() if record.note else small, record)
+        small = replace_layers(_for_inference(model), records)
+        if not looked_at_alike(model, small, call):  # what was tried were all of the layers, not only these
+            records = tuple(record.model_copy(update={"by_columns": False}) for record in records)
+            small = replace_layers(_for_inference(model), records)
+        record = measured_whole(model, small, call, records, threads)
+    return Sparse(_for_inference(model) if record.note else small, record, call)
+
+
+def _many_rows(layer: nn.Module, calls: Calls) -> TypeGuard[nn.Linear]:
+    """Whether it is a linear layer that works on more than one row in all of its calls."""
+    inputs = calls.inputs.get(id(layer), []) if id(layer) not in calls.objections else []
+    return isinstance(layer, nn.Linear) and bool(inputs) and all(x.numel() > x.shape[-1] for x in inputs)
+
+
+def _for_inference(model: nn.Module) -> nn.Module:
+    """A copy that asks for no gradients."""
+    return deepcopy(model).eval().requires_grad_(False)
+
+
+def _followed(model: nn.Module, call: Call, layers: Sequence[nn.Module]) -> Calls:
+    """How the model uses these layers.
+
+    Raises:
+        PenjingError: PJ102, it does not run.
+    """
+    try:
+        return followed(model, call.copy(), layers)
+    except PenjingError:
+        raise
+    except Exception as error:  # the user's own code
+        raise PenjingError(
+            "PJ102",
+            f"`{type(model).__name__}` does not run on the example inputs",
+            because=f"{type(error).__name__}: {error}",
+            path=where(error, model),
+            tries=["check their shapes, types and devices against the model"],
+        ) from error
 
 
 def _examined(
-    model: nn.Module, path: str, layer: nn.Module, inputs: list[Tensor], threads: int
+    path: str, layer: nn.Module, why: str, calls: Calls, threads: int, *, by_columns: bool
 ) -> LayerRecord:
+    why = why or calls.objections.get(id(layer), "")
+    if not why:
+        return measured_layer(path, layer, calls.inputs[id(layer)], threads, by_columns=by_columns)
     matrix = matrix_of(layer)
-    why = objection(model, path, layer)
-    if not why and not _worth(layer):
-        why = "more than half of its numbers would have to be stored"
-    elif not why and not inputs:
-        why = "it is not called by itself, with one tensor"
-    if why:
-        zeros = float((matrix == 0).double().mean()) if matrix.numel() else 0.0
-        shape = (int(matrix.shape[0]), int(matrix.shape[1]))
-        return LayerRecord(name=path, shape=shape, sparsity=zeros, reason=why)
-    return measured_layer(path, layer, inputs, threads)
+    zeros = float((matrix == 0).double().mean()) if matrix.numel() else 0.0
+    shape = (int(matrix.shape[0]), int(matrix.shape[1]))
+    return LayerRecord(name=path, shape=shape, sparsity=zeros, reason=why)
 
 
-def _worth(layer: nn.Module) -> bool:
-    """Whether there is a form to be tried."""
-    return bool(candidates(matrix_of(layer)))
-
-
-def _difference(model: nn.Module, small: nn.Module, call: Call) -> float:
-    """Largest difference of an output, relative to the largest.
-
-    Raises:
-        PenjingError: PJ802, it is more than the order of additions explains.
-    """
-    with torch.inference_mode():
-        found, wanted = (list(outputs(call.copy().run(one)).values()) for one in (small, model))
-    error = apart([array(one) for one in found], [array(one) for one in wanted])
-    dtypes = [one.dtype for one in wanted if one.is_floating_point()]
-    allowed = max((TOLERANCE.get(dtype, 0.0) for dtype in dtypes), default=0.0)
-    if not error <= allowed:
-        raise PenjingError(
-            "PJ802",
-            f"with sparse layers, `{type(model).__name__}` computes something else",
-            because=f"outputs differ by {error:.1e} of the largest, and {allowed:.0e} is allowed",
-            tries=["report the model: this is a defect"],
-        )
-    return error
-
-
-def _whole(
-    model: nn.Module,
-    small: nn.Module,
-    call: Call,
-    layers: tuple[LayerRecord, ...],
-    error: float,
-    threads: int,
-) -> SparseRecord:
-    """Both, timed against one another."""
-
-    def job(one: nn.Module) -> Any:
-        def run() -> object:
-            with torch.inference_mode():
-                return call.run(one)
-
-        return run
-
-    clock = time.thread_time if threads == 1 else time.process_time
-    timings = interleave([job(model), job(small)], cpu_clock=clock, limit_s=20.0)
-    basis = choose_basis(timings, threads=threads)
-    before, after = (read(timing, basis) for timing in timings)
-    any_chosen = any(layer.chosen for layer in layers)
-    quicker = any_chosen and surely_less(after, before)
-    note = ""
-    if any_chosen and not quicker:
-        note = (
-            f"layers paid by themselves, but the whole takes {after[0] / before[0]:.2f}x: nothing is changed"
-        )
-        layers = tuple(
-            layer.model_copy(update={"chosen": None, "reason": "the whole model is no quicker"})
-            if layer.chosen
-            else layer
-            for layer in layers
-        )
-    return SparseRecord(
-        layers=layers,
-        threads=threads,
-        basis=basis,
-        dense_ms=before[0] * 1e3,
-        sparse_ms=(after if quicker else before)[0] * 1e3,
-        noise=max(before[1], after[1]),
-        max_error=error if quicker else 0.0,
-        bytes=(_bytes(model), _bytes(small if quicker else model)),
-        note=note,
-    )
-
-
-def _bytes(model: nn.Module) -> int:
-    return sum(one.nbytes for one in (*model.parameters(), *model.buffers()))
+def _unworthy(layer: nn.Module) -> str:
+    """Why there is no form to be tried; "" where there is."""
+    return "" if candidates(matrix_of(layer)) else "more than half of its numbers would have to be stored"

@@ -20,7 +20,9 @@ class LayerRecord(_Frozen):
         dense_ms: what it takes as it is, all its calls together; None where nothing was to be tried.
         forms_ms: the same by form.
         noise: largest relative standard error of these figures.
+        basis: the clock that they are read by: "wall" or "cpu".
         chosen: the form that it is stored in; None for dense.
+        by_columns: whether its outputs lie by columns, since the model's code takes them so.
         reason: why not sparse; "" where it is.
     """
 
@@ -31,7 +33,9 @@ class LayerRecord(_Frozen):
     dense_ms: float | None = None
     forms_ms: dict[str, float] = {}
     noise: float | None = None
+    basis: str | None = None
     chosen: str | None = None
+    by_columns: bool = False
     reason: str = ""
 
 
@@ -41,7 +45,7 @@ class SparseRecord(_Frozen):
     Attributes:
         layers: all of its linear layers and convolutions.
         threads: that it was measured with.
-        basis: the clock of all figures: "wall" or "cpu".
+        basis: the clock that the whole is read by: "wall" or "cpu".
         dense_ms: the model as it was.
         sparse_ms: as it is now; the same where nothing pays.
         noise: larger relative standard error of the two.

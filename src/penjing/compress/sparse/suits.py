@@ -16,10 +16,16 @@ def objection(model: nn.Module, path: str, layer: nn.Module) -> str:
     """Why a linear layer or a convolution must stay as it is; "" where it need not."""
     if parametrize.is_parametrized(layer):
         return "its weight is computed (a parametrization)"
+    if "weight" not in layer._parameters:
+        return (
+            'its weight is computed; for a mask, torch.nn.utils.prune.remove(layer, "weight") makes it final'
+        )
     if type(layer) not in (nn.Linear, nn.Conv2d):
         return f"it is a `{type(layer).__name__}`, which may compute something else"
     if layer._forward_hooks or layer._forward_pre_hooks:
         return "it has hooks"
+    if "forward" in vars(layer):
+        return "its `forward` was replaced"
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
     if weight.dtype not in _DTYPES or weight.device.type != "cpu":
