@@ -370,7 +370,7 @@ def test_prune_ships_the_exported_program_where_there_is_no_onnx_form(tmp_path: 
     assert report.export.format == "pt2"
     assert report.export.agreement <= 1e-6
     assert report.after.size_bytes == (saved / "model.pt2").stat().st_size
-    assert report.after.metric_of == "pytorch"
+    assert report.after.metric_of == "pt2"
     assert "cdist" in report.notes[0]
 
 
