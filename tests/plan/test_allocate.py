@@ -149,6 +149,16 @@ def test_allocation_takes_finer_steps_when_budgets_would_be_left_unused(
     assert all(width % 4 == 0 for width in widths)
 
 
+def test_allocation_has_more_widths_to_choose_from_in_parts_of_steps() -> None:
+    net = networks.zoo("vgg")
+    scores, limits = networks.randoms(net), {"macs": 0.35 * net.macs}
+    whole, parted = (Allocator(net, scores, costs(net), steps=16, parts=parts) for parts in (1, 4))
+    before, after = whole.allocate(limits), parted.allocate(limits)
+    assert after.worth >= before.worth
+    assert any(count % 8 for count in after.plan.counts().values())
+    assert all(count % 4 == 0 or count < 4 for count in after.plan.counts().values())
+
+
 def test_allocation_holds_several_limits_at_once() -> None:
     net = networks.zoo("vit")
     for macs, params in [(0.5, 0.5), (0.9, 0.2), (0.3, 0.8)]:

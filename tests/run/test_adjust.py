@@ -190,3 +190,34 @@ def test_search_goes_on_beyond_its_usual_end_while_no_candidate_uses_the_budget(
         most=3,
     )
     assert len(never) == 6
+
+
+def test_adjust_asks_a_finer_planner_where_no_plan_of_the_first_uses_the_budget() -> None:
+    """Widths of 400 and 800 take 0.66 and 1.33 of the limit: nothing between them, until steps are halved."""
+    coarse, fine = World(float, float, step=400), World(float, float, step=50)
+    asked: list[float] = []
+
+    def finer(target: Mapping[str, float]) -> int:
+        asked.append(target["latency"])
+        return fine.plan(target)
+
+    found = adjust(
+        {"latency": 600}, plan=coarse.plan, predict=coarse.predict, measure=coarse.measure, finer=[finer]
+    )
+    chosen = best(found, float)
+    assert chosen is not None
+    assert {400, 800} <= {candidate.plan for candidate in found}
+    assert FULL <= chosen.used <= 1
+    assert asked
+
+
+def test_adjust_asks_no_finer_planner_where_the_budget_is_used() -> None:
+    world = World(float, float, step=590)
+
+    def finer(target: Mapping[str, float]) -> int:
+        raise AssertionError
+
+    found = adjust(
+        {"latency": 600}, plan=world.plan, predict=world.predict, measure=world.measure, finer=[finer]
+    )
+    assert [candidate.plan for candidate in found][:1] == [590]

@@ -78,6 +78,7 @@ class Allocator:
         costs: Mapping[str, Cost],
         *,
         steps: Steps = 1,
+        parts: int = 1,
         floor: float | None = None,
         share: float | None = None,
         keep: Sequence[str] = (),
@@ -95,6 +96,7 @@ class Allocator:
             costs: by quantity.
             steps: widths are multiples of it, one number for all or by axis name; what a device is quick
                 at. The whole axis is always a choice, and below one step so are its halves.
+            parts: what steps are divided by, down to `FINEST`: more widths to choose from.
             floor: every axis keeps at least this share of its units, and at least one. None for `FLOOR`, or
                 halves of it where a budget cannot be met otherwise.
             share: every axis keeps at most this share.
@@ -113,7 +115,7 @@ class Allocator:
         """
         missing = [axis.name for axis in net.prunable if axis.name not in scores]
         assert not missing, f"no scores for {missing}"
-        self._net, self._scores, self._steps = net, scores, steps
+        self._net, self._scores, self._steps, self._parts = net, scores, steps, parts
         first = FLOOR if floor is None else floor
         self._wishes = Wishes(keep, only, exact, share, first, within or {}, depth, gone)
         self._yields = floor is None
@@ -190,7 +192,8 @@ class Allocator:
         if self._lower is None and self._yields and wishes.floor * largest > 1:
             self._lower = Allocator(
                 self._net, self._scores, self._costs,
-                steps=self._steps, floor=wishes.floor / 2, share=wishes.share, keep=wishes.keep,
+                steps=self._steps, parts=self._parts, floor=wishes.floor / 2,
+                share=wishes.share, keep=wishes.keep,
                 only=wishes.only, exact=wishes.exact, within=wishes.within, depth=wishes.depth,
                 gone=wishes.gone,
             )  # fmt: skip
@@ -198,7 +201,8 @@ class Allocator:
         return self._lower
 
     def _with_steps(self, parts: int, *, depth: bool = False) -> Problem:
-        """The choices at steps divided by `parts`, with every cost."""
+        """The choices at steps divided by `parts` once more, with every cost."""
+        parts *= self._parts
 
         def steps(name: str) -> int:
             whole = step_of(self._steps, name)

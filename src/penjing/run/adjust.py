@@ -59,6 +59,7 @@ def adjust(
     plan: Callable[[Amounts], P],
     predict: Callable[[P], Amounts],
     measure: Callable[[P], Amounts],
+    finer: Sequence[Callable[[Amounts], P]] = (),
     aims: Mapping[str, float] = AIMS,
     most: int = 8,
 ) -> list[Candidate[P]]:
@@ -77,6 +78,8 @@ def adjust(
         plan: the best plan whose predicted amounts are within those given; PJ503 where there is none.
         predict: what the model says of a plan.
         measure: what a plan comes to; asked once per plan.
+        finer: planners that know more networks than `plan`, each more than the one before; asked in turn
+            where those before have nothing new to say and no candidate uses the budget to `FULL`.
         aims: the share of its limit to aim at, for each quantity that has to be measured.
         most: how many candidates to measure, as a rule.
 
@@ -92,7 +95,8 @@ def adjust(
         if len(found) >= (most if filled else 2 * most):
             break
         step = _doubtful(found) if len(found) >= most else None
-        step = step or _next(_believed(found), limits, aims, plan, predict)
+        for planner in (plan, *(() if filled else finer)):
+            step = step or _next(_believed(found), limits, aims, planner, predict)
         if step is None:
             break
         target, proposal = step

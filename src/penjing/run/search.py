@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -26,6 +27,12 @@ from penjing.run.journal import Journal
 from penjing.run.pricing import estimated, latency, memory
 from penjing.run.progress import Log
 from penjing.surgery import Cut, cut
+
+FINER = (2, 4, 16)
+"""What steps are divided by in turn, where no network at a device's own steps uses the budget.
+
+Near what the smallest operators take there are few of those, with wide gaps between their latencies.
+"""
 
 WEIGHT_BYTES = 4
 """Of an exported weight, until an artifact tells it better."""
@@ -161,6 +168,7 @@ class Search:
         found = adjust(
             limits,
             plan=lambda target: self._plan(target, ground),
+            finer=[partial(self._plan, ground=ground, parts=parts) for parts in FINER],
             predict=self._predict,
             measure=lambda plan: self._measured(plan, ground, f"{name}-candidate-{next(measured)}"),
             aims={quantity: share for quantity, share in AIMS.items() if quantity in self._from_file},
@@ -179,8 +187,8 @@ class Search:
             "counts": [counts_of(self._bench.net, c.plan) for c in found],
         }
 
-    def _allocator(self, ground: Ground) -> Allocator:
-        """With the costs as they are known now."""
+    def _allocator(self, ground: Ground, *, parts: int = 1) -> Allocator:
+        """With the costs as they are known now, and steps divided by `parts`."""
         job, net = self._job, self._bench.net
         known: dict[str, Cost] = {
             "macs": planning.macs(net),
@@ -198,6 +206,7 @@ class Search:
             ground.scores,
             {quantity: cost for quantity, cost in known.items() if quantity in self._bounded},
             steps=self._steps,
+            parts=parts,
             share=ground.share,
             keep=job.keep,
             only=job.only,
@@ -211,9 +220,9 @@ class Search:
         offset = self._before["size"] - self._bytes * self._before["params"]
         return Affine(self._parameters, slope=self._bytes, offset=offset)
 
-    def _plan(self, limits: Amounts, ground: Ground) -> Plan:
+    def _plan(self, limits: Amounts, ground: Ground, parts: int = 1) -> Plan:
         with self._log.stage("plan", "planning"):
-            return self._allocator(ground).allocate(limits).plan
+            return self._allocator(ground, parts=parts).allocate(limits).plan
 
     def _predict(self, plan: Plan) -> Amounts:
         counts = counts_of(self._bench.net, plan)
