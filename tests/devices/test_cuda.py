@@ -124,7 +124,7 @@ class TorchHere(TorchCuda):
         time.sleep(self.pause_s)
 
 
-@pytest.mark.parametrize("device", [RuntimeHere(), TorchHere()])
+@pytest.mark.parametrize("device", [RuntimeHere(), pytest.param(TorchHere(), marks=pytest.mark.slow)])
 def test_all_but_the_gpu_conforms(device: Timed) -> None:
     found = check_device(device)
     assert found.provenance == "measured"

@@ -25,6 +25,7 @@ def test_program_holds_the_example_and_not_the_data_set_that_it_was_taken_from(t
     assert apart.size_bytes < whole.numel() * 4 / 2
 
 
+@pytest.mark.slow
 def test_wider_network_takes_longer(tmp_path: Path) -> None:
     small_one = to_program(residual(), Call((image(),)), tmp_path / "small.pt2")
     torch.manual_seed(0)
@@ -61,6 +62,7 @@ def test_network_is_pruned_to_a_latency_of_pytorch() -> None:
     assert (line.met, line.provenance) == (True, "measured")
 
 
+@pytest.mark.slow
 def test_run_ships_the_program_that_was_timed(tmp_path: Path) -> None:
     x = patterns(1)[0][0][:2]
     folder = tmp_path / "run"

@@ -153,6 +153,7 @@ def test_single_operators_compute_what_their_models_say(single: Single) -> None:
     assert torch.allclose(found, torch.tensor(expected), atol=1e-4)
 
 
+@pytest.mark.slow
 @here
 def test_widths_are_probed_once(tmp_path: Path) -> None:
     start = time.perf_counter()

@@ -29,6 +29,7 @@ def test_absent_runtime_names_what_to_install_and_no_other_device_is_taken(
     assert (row["usable"], row["install"]) == (False, 'pip install "penjing[openvino]"')
 
 
+@pytest.mark.slow
 @here
 def test_wider_network_takes_longer(tmp_path: Path) -> None:
     paths = [tmp_path / "narrow.onnx", tmp_path / "wide.onnx"]

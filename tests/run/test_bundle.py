@@ -100,6 +100,7 @@ def test_network_is_pruned_for_it_and_the_figure_is_called_an_estimate(bundle: P
     assert caught.value.code == "PJ412"
 
 
+@pytest.mark.slow
 def test_branch_that_goes_is_priced_by_the_networks_that_were_timed(tmp_path: Path) -> None:
     model, x = residual(), image()
     write_bundle(model, x, tmp_path / "bundle")

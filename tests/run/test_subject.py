@@ -75,6 +75,7 @@ def test_changed_source_is_another_subject(tmp_path: Path, monkeypatch: pytest.M
     assert subject(made, X) not in (before, None)
 
 
+@pytest.mark.slow
 def test_profile_is_measured_once_and_again_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
