@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penjing.devices import Cpu, Hls4ml, get
-from penjing.devices.spec import joined, split
+from penjing.devices.spec import check_kinds, joined, split
 from penjing.errors import PenjingError
 
 here = pytest.mark.skipif(not Hls4ml.installed(), reason="hls4ml is an extra, and needs a compiler")
@@ -62,3 +62,24 @@ def test_a_design_is_found_again_by_its_own_text() -> None:
     assert design.spec == "hls4ml:multipliers=128,bits=12"
     assert get(design.spec) == design
     assert Hls4ml().spec == "hls4ml"
+
+
+def test_option_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(PenjingError, match="says twice what threads is") as caught:
+        get("cpu:threads=2,threads=4")
+    assert caught.value.code == "PJ406"
+
+
+@pytest.mark.parametrize("threads", ["1.5", "two"])
+def test_threads_are_counted_in_whole_numbers(threads: str) -> None:
+    with pytest.raises(PenjingError, match=f"`cpu` cannot have threads={threads}") as caught:
+        get(f"cpu:threads={threads}")
+    assert (caught.value.code, caught.value.because) == ("PJ406", "it takes a whole number there")
+
+
+def test_options_are_of_the_kind_that_the_device_takes() -> None:
+    check_kinds(Board, "board", {"bits": 12, "clock_mhz": 100, "part": "x8", "unknown": 1})
+    for wrong in ({"bits": 12.5}, {"bits": "x"}, {"clock_mhz": "fast"}, {"part": 5}, {"threads": True}):
+        with pytest.raises(PenjingError, match="cannot have") as caught:
+            check_kinds(Board, "board", wrong)
+        assert caught.value.code == "PJ406"

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from penjing.errors import PenjingError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+KINDS: Mapping[type, str] = MappingProxyType({int: "a whole number", float: "a number", str: "text"})
+"""What an option may be, in words."""
 
 
 def split(spec: str) -> tuple[str, dict[str, Any]]:
     """A name and its options: numbers where they read as such, else text.
 
     Raises:
-        PenjingError: PJ406, an option has no value.
+        PenjingError: PJ406, an option has no value, or two.
     """
     name, _, text = spec.partition(":")
     options: dict[str, Any] = {}
@@ -26,8 +34,37 @@ def split(spec: str) -> tuple[str, dict[str, Any]]:
                 because="an option is `name=value`",
                 tries=[f"{name}:bits=12,multipliers=128"],
             )
+        if key in options:
+            raise PenjingError("PJ406", f"`{spec}` says twice what {key} is", tries=[f"{name}:{entry}"])
         options[key] = _value(value)
     return name, options
+
+
+def check_kinds(kind: object, name: str, options: Mapping[str, object]) -> None:
+    """Makes sure that options are numbers, whole numbers or text as the fields of a dataclass are.
+
+    Args:
+        kind: the device's class; whatever is no dataclass is not looked at.
+        name: of the device.
+        options: by name of the field; names that are no field are not looked at.
+
+    Raises:
+        PenjingError: PJ406, an option is of another kind.
+    """
+    usual = {field.name: field.default for field in fields(kind)} if _has_fields(kind) else {}
+    for key in options.keys() & usual.keys():
+        wanted, given = type(usual[key]), type(options[key])
+        if wanted in KINDS and given is not wanted and (wanted, given) != (float, int):
+            raise PenjingError(
+                "PJ406",
+                f"device `{name}` cannot have {key}={options[key]}",
+                because=f"it takes {KINDS[wanted]} there",
+                tries=[f"{name}:{key}={usual[key]}"],
+            )
+
+
+def _has_fields(kind: object) -> TypeGuard[type[DataclassInstance]]:
+    return isinstance(kind, type) and is_dataclass(kind)
 
 
 def joined(name: str, device: Any) -> str:

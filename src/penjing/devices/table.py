@@ -25,7 +25,7 @@ from penjing.devices.openvino import OpenVino
 from penjing.devices.remote import Ssh
 from penjing.devices.roofline import SHEETS, Roofline
 from penjing.devices.sheet import read_sheet
-from penjing.devices.spec import split
+from penjing.devices.spec import check_kinds, split
 from penjing.devices.torch_cuda import TorchCuda
 from penjing.errors import PenjingError
 
@@ -78,6 +78,7 @@ def get(name: str, **options: Any) -> Device:
     if make is not None:
         name, given = split(name)
         options = {**options, **given}
+        check_kinds(make, name, options)
     elif name.startswith(REMOTE):
         make = partial(Ssh, host=name.removeprefix(REMOTE))
     elif name.endswith(".json"):
