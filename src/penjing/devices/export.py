@@ -17,6 +17,7 @@ import torch
 from onnxscript import ir
 from torch import Tensor, nn
 from torch.export import Dim
+from torch.utils import _pytree as pytree
 
 from penjing.devices.compare import Array, agreement, apart
 from penjing.devices.feeds import array, outputs, tensors
@@ -109,17 +110,21 @@ def to_onnx(model: nn.Module, call: Call, path: Path | str, *, free_batch: bool 
     """
     path = Path(path)
     with exporting(model), torch.no_grad():
-        expected = outputs(call.run(model))
+        result = call.run(model)
+        expected = outputs(result)
         static = _unlike(call) if free_batch else "asked for"
         if not static:
             program, static = _with_free_batch(model, call)
             if program is not None:
                 with contextlib.suppress(PenjingError):  # refused by the runtime: as good as wrong
+                    _drop_numbers(program.model.graph, result)
                     artifact = _write(program, call, expected, path, static)
                     if artifact is not None:
                         return artifact
                 static = "with a free one the file does not compute the same for the example"
-        artifact = _write(_with_fixed_batch(model, call), call, expected, path, static)
+        program = _with_fixed_batch(model, call)
+        _drop_numbers(program.model.graph, result)
+        artifact = _write(program, call, expected, path, static)
     if artifact is None:
         raise PenjingError(
             "PJ403",
@@ -231,6 +236,14 @@ def _is_free(value: ir.Value) -> bool:
     """Whether the first dimension has no size; one that the exporter fixed may be a name made of digits."""
     first = value.shape[0] if value.shape is not None and len(value.shape) else 1
     return not (isinstance(first, int) or str(first.value).isdigit())
+
+
+def _drop_numbers(graph: ir.Graph, result: Any) -> None:
+    """Leaves tensors alone among the outputs: of a number that the model returns, the exporter makes one."""
+    there = [isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result) if leaf is not None]
+    if len(there) == len(graph.outputs):
+        for place in reversed([place for place, tensor in enumerate(there) if not tensor]):
+            del graph.outputs[place]
 
 
 def _rename(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import numpy.typing as npt
@@ -47,11 +48,15 @@ def array(tensor: Tensor) -> npt.NDArray[Any]:
 
 def _named(positional: Any, named: dict[str, Any], root: str) -> list[tuple[str, Any]]:
     """Leaves of both, each below its own name."""
-    places = pytree.tree_flatten_with_path(positional)[0]
-    return [
-        *((_name(path, root), leaf) for path, leaf in places),
+    places = [
+        *((_name(path, root), leaf) for path, leaf in pytree.tree_flatten_with_path(positional)[0]),
         *((_name(path, ""), leaf) for path, leaf in pytree.tree_flatten_with_path(named)[0]),
     ]
+    found: dict[str, Any] = {}
+    for name, leaf in places:  # `{"a.b": x, "a_b": y}`: both are `a_b`
+        number = next(n for n in count() if (name if not n else f"{name}__{n}") not in found)
+        found[name if not number else f"{name}__{number}"] = leaf
+    return list(found.items())
 
 
 def _name(path: Sequence[Any], root: str) -> str:

@@ -26,6 +26,9 @@ def in_pieces(compute: Compute, given: Sequence[Array], size: int | None) -> lis
     if size is None or rows == {size} or len(rows) != 1:
         return list(compute(list(given)))
     (count,) = rows
+    if not count:
+        empty = [np.zeros((size, *value.shape[1:]), value.dtype) for value in given]
+        return [result[:0] for result in compute(empty)]
     found = []
     for start in range(0, count, size):
         pieces = [value[start : start + size] for value in given]
