@@ -83,3 +83,37 @@ def test_options_are_of_the_kind_that_the_device_takes() -> None:
         with pytest.raises(PenjingError, match="cannot have") as caught:
             check_kinds(Board, "board", wrong)
         assert caught.value.code == "PJ406"
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    assert get("cpu:threads=2", threads=2) == Cpu(threads=2)
+    with pytest.raises(PenjingError, match="too") as caught:
+        get("cpu:threads=2", threads=4)
+    assert caught.value.code == "PJ406"
+
+
+@pytest.mark.parametrize("spec", ["cpu:threads=1_0", "cpu:threads=10000000000000", "cpu:threads=inf"])
+def test_numbers_that_cannot_be_are_refused(spec: str) -> None:
+    with pytest.raises(PenjingError) as caught:
+        get(spec)
+    assert caught.value.code == "PJ406"
+
+
+@here
+@pytest.mark.parametrize("clock", [float("inf"), float("nan"), 0.0])
+def test_a_design_has_a_clock(clock: float) -> None:
+    with pytest.raises(PenjingError) as caught:
+        get("hls4ml", clock_mhz=clock)
+    assert caught.value.code == "PJ406"
+
+
+def test_text_that_could_not_be_read_back_is_refused() -> None:
+    with pytest.raises(PenjingError, match="cannot have part=a,b"):
+        check_kinds(Board, "board", {"part": "a,b"})
+
+
+@pytest.mark.parametrize("name", [None, 3, b"cpu"])
+def test_what_is_no_name_is_no_device(name: Any) -> None:
+    with pytest.raises(PenjingError) as caught:
+        get(name)
+    assert caught.value.code == "PJ401"

@@ -221,3 +221,19 @@ def test_adjust_asks_no_finer_planner_where_the_budget_is_used() -> None:
         {"latency": 600}, plan=world.plan, predict=world.predict, measure=world.measure, finer=[finer]
     )
     assert [candidate.plan for candidate in found][:1] == [590]
+
+
+def test_adjust_goes_on_where_a_figure_is_measured_as_nothing() -> None:
+    """Widths of up to 100 take nothing: all of it fits into what there is anyway."""
+    world = World(float, lambda width: 0.0 if width <= 100 else float(width), refit=False)
+    world.seen.append(0)
+    found = adjust(
+        {"latency": 500},
+        plan=lambda target: min(world.plan(target), 100) if len(world.seen) == 1 else world.plan(target),
+        predict=world.predict,
+        measure=world.measure,
+    )
+    chosen = best(found, float)
+    assert found[0].measured == {"latency": 0.0}
+    assert chosen is not None
+    assert FULL <= chosen.used <= 1

@@ -12,7 +12,7 @@ from penjing.cli.inspect import Model
 from penjing.cli.output import Json, draw, print_record, table
 from penjing.cli.profile import Threads
 from penjing.compress import to_sparse
-from penjing.compress.sparse import LayerRecord
+from penjing.compress.sparse import LayerRecord, check_empty
 from penjing.plan.quantity import written
 
 Output = Annotated[
@@ -28,10 +28,13 @@ Output = Annotated[
 
 def sparse(model: Model, output: Output = None, threads: Threads = 1, json: Json = False) -> None:
     """Store layers of a model that is sparse already without their zeros, where PyTorch is quicker so."""
+    program = output is not None and output.suffix.lower() == ".pt2"
+    if output is not None and not program:
+        check_empty(output)  # before anything is measured
     task = api.load_task(model)
     found = to_sparse(task.model, task.example_inputs, threads=threads)
     if output is not None:
-        written_to = found.export if output.suffix == ".pt2" else found.save
+        written_to = found.export if program else found.save
         written_to(output)
     record = found.record
     if json:
@@ -49,7 +52,7 @@ def sparse(model: Model, output: Output = None, threads: Threads = 1, json: Json
 
 
 def _reader(output: Path) -> str:
-    if output.suffix == ".pt2":
+    if output.suffix.lower() == ".pt2":
         return "torch.export.load, after import penjing.compress,"
     return "penjing.load_sparse"
 

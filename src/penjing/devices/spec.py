@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import MappingProxyType
@@ -61,6 +62,12 @@ def check_kinds(kind: object, name: str, options: Mapping[str, object]) -> None:
                 because=f"it takes {KINDS[wanted]} there",
                 tries=[f"{name}:{key}={usual[key]}"],
             )
+        if isinstance(options[key], str) and set(",=") & set(str(options[key])):
+            raise PenjingError(
+                "PJ406",
+                f"device `{name}` cannot have {key}={options[key]}",
+                because="in its name, commas and signs of equality part its options",
+            )
 
 
 def _has_fields(kind: object) -> TypeGuard[type[DataclassInstance]]:
@@ -86,5 +93,7 @@ def joined(name: str, device: Any) -> str:
 def _value(text: str) -> int | float | str:
     for kind in (int, float):
         with contextlib.suppress(ValueError):
-            return kind(text)
+            value = kind(text)
+            if "_" not in text and math.isfinite(value):
+                return value
     return text

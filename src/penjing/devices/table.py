@@ -74,9 +74,14 @@ def get(name: str, **options: Any) -> Device:
         PenjingError: PJ401, there is no such device; PJ406, it does not take these options; PJ409, its
             runtime is not installed; PJ410 or PJ412, the file is no sheet, or no calibration.
     """
+    name = str(name)  # a sheet may come as a path
     make: Callable[..., Device] | None = DEVICES.get(name.partition(":")[0])
     if make is not None:
-        name, given = split(name)
+        spec = name
+        name, given = split(spec)
+        for key in given.keys() & options.keys():
+            if given[key] != options[key]:
+                raise PenjingError("PJ406", f"`{spec}` says what {key} is, and {key}={options[key]}, too")
         options = {**options, **given}
         check_kinds(make, name, options)
     elif name.startswith(REMOTE):

@@ -30,6 +30,9 @@ SESSIONS: Final = 5
 LEAST_S: Final = 0.4
 """Seconds that a comparison times each pair of sessions for, however steady."""
 
+MOST_THREADS: Final = 1024
+"""More than any machine has use for; runtimes fail in their own ways on absurd numbers."""
+
 PATIENCE_S: Final = 20.0
 """Seconds after which a comparison begins no other pair."""
 
@@ -56,7 +59,7 @@ class Timed(Measuring):
         Raises:
             PenjingError: PJ406, so many threads; PJ409, what the runtime needs is not here.
         """
-        if self.threads < 1:
+        if not 1 <= self.threads <= MOST_THREADS:
             raise PenjingError(
                 "PJ406", f"device `{self.name}` cannot run on {self.threads} threads", tries=["threads=1"]
             )

@@ -12,6 +12,7 @@ from torch import nn
 from penjing import processes
 from penjing.errors import PenjingError
 from penjing.network.batch import kept_modes
+from penjing.network.seeding import seeded
 from penjing.recover.average import Average
 from penjing.recover.distances import FeatureLoss, kept_units
 from penjing.recover.features import chosen
@@ -19,7 +20,6 @@ from penjing.recover.loader import epoch_seed, length
 from penjing.recover.losses import Goal
 from penjing.recover.objective import Objective
 from penjing.recover.optimizer import Optimizer, Schedule, optimizer_of, scheduled
-from penjing.recover.seeding import seeded
 from penjing.recover.sharded import sharded
 from penjing.recover.step import Loss, RecoveryRecord, Situation, Step
 from penjing.recover.training import Training

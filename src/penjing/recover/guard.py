@@ -12,8 +12,8 @@ from torch import nn
 
 from penjing.errors import PenjingError
 from penjing.network.batch import kept_modes
+from penjing.network.seeding import seeded
 from penjing.network.source import where
-from penjing.recover.seeding import seeded
 from penjing.recover.step import Situation
 from penjing.recover.weights import copied, named_tensors, not_finite, put
 

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from penjing.errors import PenjingError
+from penjing.network.seeding import seeded
 from penjing.network.source import where
-from penjing.recover.seeding import seeded
 
 
 def length(train: Iterable[Any]) -> int:

@@ -26,6 +26,9 @@ CLOSE = 0.015
 FULL = 0.95
 """Share of a limit from which on a budget counts as used."""
 
+LEAST = 0.1
+"""Share of its aim that a figure counts for at least where it says how far to go: it may be nothing."""
+
 MARGIN = 0.01
 """Share of a limit that noise may take when a network is measured again."""
 
@@ -187,7 +190,8 @@ def _targets(
     now = predict(nearest.plan)
 
     def corrected(power: float) -> Amounts:
-        ratio = {q: (aims[q] / nearest.measured[q]) ** power for q in limits if q in shares}
+        least = {q: max(nearest.measured[q], LEAST * aims[q]) for q in limits if q in shares}
+        ratio = {q: (aims[q] / amount) ** power for q, amount in least.items()}
         return {**limits, **{q: now[q] * factor for q, factor in ratio.items()}}
 
     if below and above:

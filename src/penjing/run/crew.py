@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from penjing import processes
 from penjing.criteria import collect, score
 from penjing.network import Network, trace
+from penjing.network.seeding import seeded
 from penjing.plan import Plan
 from penjing.recover import RecoveryRecord, Situation, Step
-from penjing.recover.seeding import seeded
 from penjing.report import Report
 from penjing.run.job import Job, Outcome
 from penjing.run.session import stoppable

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from penjing.devices import Estimating
-from penjing.recover.seeding import seeded
+from penjing.network.seeding import seeded
 from penjing.run.job import Job
 from penjing.run.recipe import DATA, options_of, recipe_of
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from penjing.network.seeding import seeded
 from penjing.recover import Checkpoint
-from penjing.recover.seeding import seeded
 from penjing.run.checkpoint import Kept
 from penjing.run.progress import Log
 from penjing.run.sealed import file_hash, read_manifest, seal

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from penjing.network import Call, Network
 from penjing.network.batch import Batch
-from penjing.recover.seeding import seeded
+from penjing.network.seeding import seeded
 
 SAMPLES: Final = 64
 """How many calls are looked at: ranges of activations settle within a few dozen."""

@@ -259,11 +259,14 @@ class Search:
         """Takes a measured network into the models of latency, memory and size."""
         if self.costs is not None:
             self.costs.update([(counts, amounts["latency"] / self._scale)])
-        if "memory" in self._from_file and "memory" in amounts:
+        if "memory" in self._from_file and amounts.get(
+            "memory"
+        ):  # none: all in registers, which tells nothing
             self._held = amounts["memory"] / max(1.0, self._bench.exact(counts)["memory"])
         fewer = self._before["params"] - amounts["params"]
-        if fewer > 0 and "size" in amounts:
-            self._bytes = (self._before["size"] - amounts["size"]) / fewer
+        saved = self._before["size"] - amounts.get("size", self._before["size"])
+        if fewer > 0 and saved > 0:  # of a handful of weights, the file may say more about its names
+            self._bytes = saved / fewer
 
     def _timed(self, artifact: Artifact) -> dict[str, float]:
         """In ms of the session in which the original was first measured, so that limits stay comparable."""

@@ -1,8 +1,7 @@
-"""Copies of a user's module, whatever tensors its code keeps beside the registered ones."""
+"""What a copy of a user's module needs before it can be judged: its weights anew, and in float64."""
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -13,20 +12,6 @@ WIDER = {dtype: torch.float64 for dtype in (torch.float32, torch.float16, torch.
     dtype: torch.complex128 for dtype in (torch.complex64, torch.complex32)
 }
 """Types that are too narrow for a proof, and what takes their place."""
-
-
-def copied(model: nn.Module) -> Any:
-    """A deep copy, also where modules keep tensors that were computed from parameters.
-
-    `copy.deepcopy` refuses those. Hooks in the style of `torch.nn.utils.prune` and `weight_norm` leave one
-    in each module: the weight of the last call, which the next one computes anew.
-    """
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for leaf in pytree.tree_leaves({**vars(module), "_parameters": None, "_modules": None}):
-            if isinstance(leaf, torch.Tensor) and not leaf.is_leaf:
-                memo[id(leaf)] = leaf.detach().clone()
-    return deepcopy(model, memo)
 
 
 def recompute(module: nn.Module) -> None:

@@ -13,12 +13,13 @@ from torch import nn
 
 from penjing.errors import PenjingError
 from penjing.network import Network
+from penjing.network.copied import copied
 from penjing.network.operator import module_of
 from penjing.network.solve import tensor_named
 from penjing.network.untouched import forget
 from penjing.surgery.adapt import Demand, demands, known_shapes, solve
 from penjing.surgery.config import new_settings
-from penjing.surgery.copies import copied, recompute
+from penjing.surgery.copies import recompute
 from penjing.surgery.correct import Correction, install
 from penjing.surgery.enforce import find_corrections
 from penjing.surgery.mirrors import mirrored, told_by_input

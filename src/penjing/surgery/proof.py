@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from penjing.errors import PenjingError
 from penjing.network import Call, Network
+from penjing.network.copied import copied
 from penjing.network.outputs import flatten
-from penjing.surgery.copies import WIDER, copied, wide, widened
+from penjing.surgery.copies import WIDER, wide, widened
 from penjing.surgery.grouped import grouped_mm
 from penjing.surgery.masked import run_masked
 from penjing.surgery.selection import Selection

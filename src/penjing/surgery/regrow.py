@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from penjing.network import Network
-from penjing.surgery.copies import copied, recompute
+from penjing.network.copied import copied
+from penjing.surgery.copies import recompute
 from penjing.surgery.cut import Keeping
 from penjing.surgery.selection import Selection
 

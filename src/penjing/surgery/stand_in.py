@@ -11,10 +11,10 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from penjing.network import Network
+from penjing.network.copied import copied
 from penjing.network.operator import module_of
 from penjing.network.solve import tensors_of
 from penjing.network.untouched import untouched
-from penjing.surgery.copies import copied
 from penjing.surgery.selection import Selection
 
 Form = dict[str, Any]

@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from penjing.network import Network
+from penjing.network.copied import copied
 from penjing.network.untouched import forget
-from penjing.surgery.copies import copied
 from penjing.surgery.literals import Path, numbers, plain
 from penjing.surgery.places import Place, caller
 from penjing.surgery.tracked import Leaf, Tracked, comparisons

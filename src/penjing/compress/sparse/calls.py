@@ -55,6 +55,8 @@ def followed(model: nn.Module, call: Call, layers: Iterable[nn.Module]) -> Calls
 
     def ends(layer: nn.Module, args: Any, result: Any) -> None:
         reads.at_work.pop()
+        if isinstance(result, Tensor) and result.ndim == 4 and not result.is_contiguous():
+            objections[id(layer)] = "its outputs lie channels last"
 
     hooks = [
         *(layer.register_forward_pre_hook(begins, with_kwargs=True) for layer in layers),
@@ -62,7 +64,7 @@ def followed(model: nn.Module, call: Call, layers: Iterable[nn.Module]) -> Calls
     ]
     try:
         with torch.inference_mode(), reads:
-            call.run(model)
+            call.copy().run(model)
     finally:
         for hook in hooks:
             hook.remove()
@@ -77,6 +79,26 @@ def followed(model: nn.Module, call: Call, layers: Iterable[nn.Module]) -> Calls
         elif id(layer) in reads.outside:
             objections.setdefault(id(layer), "its weight is used outside of it, too")
     return Calls(inputs, objections)
+
+
+def counted(model: nn.Module, call: Call, layers: Mapping[str, nn.Module]) -> dict[str, int]:
+    """How often each of these layers is called while `model` runs once."""
+    found = dict.fromkeys(layers, 0)
+
+    def hook(name: str) -> Any:
+        def called(layer: nn.Module, args: Any) -> None:
+            found[name] += 1
+
+        return called
+
+    hooks = [layer.register_forward_pre_hook(hook(name)) for name, layer in layers.items()]
+    try:
+        with torch.inference_mode():
+            call.copy().run(model)
+    finally:
+        for one in hooks:
+            one.remove()
+    return found
 
 
 class _Fused(TorchDispatchMode):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from penjing.compress.sparse.form import candidates
-from penjing.compress.sparse.layer import made_sparse, matrix_of
+from penjing.compress.sparse.layer import geometry_of, made_sparse, matrix_of
 from penjing.compress.sparse.record import LayerRecord
 from penjing.devices.clock import Basis, Timing, choose_basis, interleave
 from penjing.devices.export import own_words
@@ -71,6 +71,7 @@ def measured_layer(
             "basis": basis,
             "chosen": best if pays else None,
             "by_columns": by_columns and pays,
+            "geometry": geometry_of(layer) if pays and isinstance(layer, nn.Conv2d) else None,
             "reason": ""
             if pays
             else f"`{best}` takes {by_form[best][0] / dense[0]:.2f}x of what it takes dense",

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from penjing.compress.sparse.form import Form, decode, matrix_of_parts
-from penjing.compress.sparse.layer import made_sparse
+from penjing.compress.sparse.layer import geometry_of, made_sparse
 from penjing.compress.sparse.record import LayerRecord, SparseRecord
 from penjing.devices.export import own_words
 from penjing.devices.program import to_program
@@ -54,6 +54,18 @@ def replace_layers(model: nn.Module, records: Iterable[LayerRecord]) -> nn.Modul
     return model
 
 
+def check_empty(directory: Path) -> None:
+    """Makes sure that a model can be saved there.
+
+    Raises:
+        PenjingError: PJ801, there is something already.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise PenjingError(
+            "PJ801", f"`{directory}` is there already, and not empty", tries=["another directory"]
+        )
+
+
 def save_sparse(model: nn.Module, record: SparseRecord, directory: Path) -> Path:
     """Writes both into a directory: whole, or not at all.
 
@@ -61,10 +73,8 @@ def save_sparse(model: nn.Module, record: SparseRecord, directory: Path) -> Path
         PenjingError: PJ801, it is not empty; PJ602, it cannot be written; PJ604, the state of the model holds
             something else than tensors.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise PenjingError(
-            "PJ801", f"`{directory}` is there already, and not empty", tries=["another directory"]
-        )
+    check_empty(directory)
+    directory = directory.resolve()  # a link to an empty directory, or the one that we stand in
     tensors, tied = _state_of(model)
     above = next(folder for folder in directory.absolute().parents if folder.is_dir())
     made = [folder for folder in directory.absolute().parents if not folder.exists()]
@@ -77,7 +87,11 @@ def save_sparse(model: nn.Module, record: SparseRecord, directory: Path) -> Path
         (partial / WEIGHTS).chmod(mode)
         partial.chmod(mode | (mode & 0o444) >> 2)  # who may read files may enter their folder
         directory.parent.mkdir(parents=True, exist_ok=True)
-        partial.replace(directory)
+        if directory.exists():
+            for name in (WEIGHTS, RECORD):  # the record last: without it, there is nothing to be loaded
+                (partial / name).replace(directory / name)
+        else:
+            partial.replace(directory)
     except (OSError, SafetensorError) as error:
         for folder in made:
             with contextlib.suppress(OSError):  # not there, or somebody else's by now
@@ -95,6 +109,8 @@ def export_sparse(model: nn.Module, call: Call, file: Path) -> Path:
     Raises:
         PenjingError: PJ402, there is none; PJ403, it computes something else; PJ602, it cannot be written.
     """
+    if not file.name:
+        raise _unwritable(file, ValueError("it is no name of a file"))
     partial = file.with_name(f".{file.name}.partial")
     try:
         artifact = to_program(model, call, partial)
@@ -153,7 +169,8 @@ def load_sparse(directory: Path | str, model_factory: Callable[[], nn.Module]) -
 
     Args:
         directory: that it was saved to.
-        model_factory: builds the model as it was before; its weights do not matter.
+        model_factory: builds the model as it was before; its weights and their types do not matter. What is
+            in no `state_dict`, such as buffers that are not persistent, is as it builds it.
 
     Raises:
         PenjingError: PJ801, there is none, its files are damaged, or they do not fit what the factory builds.
@@ -163,15 +180,26 @@ def load_sparse(directory: Path | str, model_factory: Callable[[], nn.Module]) -
         record = SparseRecord.model_validate(json.loads((folder / RECORD).read_text(encoding="utf-8")))
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            tied = json.loads((file.metadata() or {}).get(_TIED, "{}"))
+            tied = dict(json.loads((file.metadata() or {}).get(_TIED, "{}")))
         state |= {name: state[owner] for name, owner in tied.items()}
-    except (OSError, KeyError, ValueError, ValidationError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, ValidationError, SafetensorError) as error:
         raise _refused(folder, str(error)) from error
+    if isinstance(model_factory, nn.Module):
+        raise PenjingError(
+            "PJ801",
+            "a model was given in the place of what builds one",
+            tries=[
+                "give the class, or a function without arguments: load_sparse(directory, lambda: Model(...))"
+            ],
+        )
     model = model_factory()
     try:
         for layer in record.layers:
             if layer.chosen is not None:
                 model = _placed(model, layer, state)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            if name in state:
+                tensor.data = tensor.data.to(state[name].dtype)  # `load_state_dict` would round
         model.load_state_dict(state)
     except (AttributeError, KeyError, RuntimeError, AssertionError, ValueError) as error:
         raise _refused(folder, f"the factory's model does not fit: {error}") from error
@@ -181,6 +209,8 @@ def load_sparse(directory: Path | str, model_factory: Callable[[], nn.Module]) -
 def _placed(model: nn.Module, record: LayerRecord, state: Mapping[str, Tensor]) -> nn.Module:
     """The model with a sparse layer that has the stored parts, in the place of the factory's dense one."""
     layer = model.get_submodule(record.name)
+    if isinstance(layer, nn.Conv2d) and record.geometry not in (None, geometry_of(layer)):
+        raise ValueError(f"`{record.name}` had {record.geometry}, and has {geometry_of(layer)}")
     rows, columns, values = (
         state[f"{record.name}.{name}".lstrip(".")] for name in ("rows", "columns", "values")
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -13,6 +13,9 @@ from torch.nn import functional
 from penjing.compress.sparse.form import Form, decode, matrix_of_parts
 from penjing.compress.sparse.product import linear, product
 from penjing.errors import PenjingError
+
+STORED: Final = (torch.float32, torch.float64)
+"""Types of numbers that there are products in."""
 
 
 class SparseLayer(nn.Module):
@@ -78,6 +81,7 @@ class SparseLayer(nn.Module):
         """
         if (
             x.dtype != self.values.dtype
+            or x.dtype not in STORED
             or (x.requires_grad and torch.is_grad_enabled())
             or torch.is_autocast_enabled("cpu")
         ):
@@ -87,6 +91,8 @@ class SparseLayer(nn.Module):
         own = str(self.values.dtype).removeprefix("torch.")
         if x.dtype != self.values.dtype:
             because = f"its numbers are {own}, and its input is {str(x.dtype).removeprefix('torch.')}"
+        elif x.dtype not in STORED:
+            because = f"there is no sparse product in {own}"
         elif torch.is_autocast_enabled("cpu"):
             because = "it is called under autocast, and its product has no narrower type"
         else:
@@ -118,6 +124,16 @@ class SparseLinear(SparseLayer):
 
     by_columns: bool = False
 
+    @property
+    def in_features(self) -> int:
+        """As of `nn.Linear`."""
+        return self.shape[1]
+
+    @property
+    def out_features(self) -> int:
+        """As of `nn.Linear`."""
+        return self.shape[0]
+
     @classmethod
     def of(cls, layer: nn.Linear, form: Form, *, by_columns: bool = False) -> SparseLinear:
         """From a dense layer, which is left as it was."""
@@ -145,7 +161,14 @@ class SparseConv2d(SparseLayer):
     """`nn.Conv2d` without groups, as a matrix product over patches.
 
     Where the kernel is one pixel and every pixel is taken, the image is its own patches.
+
+    Attributes:
+        groups: as of `nn.Conv2d`: none.
+        padding_mode: likewise: zeros.
     """
+
+    groups: Final = 1
+    padding_mode: Final = "zeros"
 
     def __init__(
         self, form: Form, matrix: Tensor, bias: Tensor | None, geometry: Mapping[str, tuple[int, int]]
@@ -159,37 +182,48 @@ class SparseConv2d(SparseLayer):
             geometry: `kernel_size`, `stride`, `padding` and `dilation`.
         """
         super().__init__(form, matrix, bias)
-        self.geometry = MappingProxyType({name: (int(a), int(b)) for name, (a, b) in geometry.items()})
+        self.geometry = {name: (int(a), int(b)) for name, (a, b) in geometry.items()}
         self._plain = all(self.geometry[name] == value for name, value in _PLAIN.items())
+        self.kernel_size, self.stride = self.geometry["kernel_size"], self.geometry["stride"]
+        self.padding, self.dilation = self.geometry["padding"], self.geometry["dilation"]
+        self.in_channels = self.shape[1] // math.prod(self.kernel_size)
+        self.out_channels = self.shape[0]
 
     @classmethod
     def of(cls, layer: nn.Conv2d, form: Form) -> SparseConv2d:
         """From a dense layer, which is left as it was."""
-        geometry = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation")}
-        return cls(form, form.encode(layer.weight.detach().flatten(1)), _bias_of(layer), geometry)
+        return cls(form, form.encode(layer.weight.detach().flatten(1)), _bias_of(layer), geometry_of(layer))
 
     @property
     def weight(self) -> Tensor:
         """Dense, for code that asks for it."""
-        return self.matrix.reshape(self.shape[0], -1, *self.geometry["kernel_size"])
+        return self.matrix.reshape(self.out_channels, self.in_channels, *self.kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, h, w) -> (n, outputs, h', w'); without the n, too."""
+        """(n, inputs, h, w) -> (n, outputs, h', w'); without the n, too.
+
+        Raises:
+            RuntimeError: `x` has another number of dimensions or channels, as of `nn.Conv2d`.
+        """
         images = x if x.ndim == 4 else x.unsqueeze(0)
-        kernel, stride, padding, dilation = (
-            self.geometry[name] for name in ("kernel_size", "stride", "padding", "dilation")
-        )
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise RuntimeError(
+                f"expected (n, {self.in_channels}, h, w), with n or without; got {tuple(x.shape)}"
+            )
         if self._plain:
             patches = images.flatten(2)
         else:
-            patches = functional.unfold(images, kernel, dilation, padding, stride)
+            patches = functional.unfold(images, self.kernel_size, self.dilation, self.padding, self.stride)
         sizes = [
             (size + 2 * p - d * (k - 1) - 1) // s + 1
-            for size, k, s, p, d in zip(images.shape[2:], kernel, stride, padding, dilation, strict=True)
+            for size, k, s, p, d in zip(
+                images.shape[2:], self.kernel_size, self.stride, self.padding, self.dilation, strict=True
+            )
         ]
         # One product for all images; with one image, both changes of order are views.
-        side_by_side = patches.transpose(0, 1).reshape(self.shape[1], -1)
-        made = self._product(side_by_side).view(self.shape[0], len(images), -1).transpose(0, 1)
+        count, places = len(images), math.prod(sizes)
+        side_by_side = patches.transpose(0, 1).reshape(self.shape[1], count * places)
+        made = self._product(side_by_side).view(self.shape[0], count, places).transpose(0, 1)
         return made.contiguous().view(*x.shape[:-3], self.shape[0], *sizes)
 
     def _product(self, right: Tensor) -> Tensor:
@@ -200,6 +234,12 @@ class SparseConv2d(SparseLayer):
             return found
         self.check(right)
         return product(self._matrix, right, self.bias)
+
+
+def geometry_of(layer: nn.Conv2d) -> dict[str, tuple[int, int]]:
+    """What a convolution does besides its weights: `kernel_size`, `stride`, `padding` and `dilation`."""
+    found = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation")}
+    return {name: (int(a), int(b)) for name, (a, b) in found.items()}
 
 
 _PLAIN: Final = {"kernel_size": (1, 1), "stride": (1, 1), "padding": (0, 0)}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from torch import nn
+from torch import Tensor, nn
 
-from penjing.compress.sparse.calls import Calls, followed
+from penjing.compress.sparse.calls import Calls, counted, followed
 from penjing.compress.sparse.choose import measured_layer
 from penjing.compress.sparse.files import export_sparse, replace_layers, save_sparse
 from penjing.compress.sparse.form import candidates
@@ -18,11 +17,13 @@ from penjing.compress.sparse.layer import matrix_of
 from penjing.compress.sparse.layout import looked_at_alike, taking_columns
 from penjing.compress.sparse.record import LayerRecord, SparseRecord
 from penjing.compress.sparse.suits import objection
-from penjing.compress.sparse.whole import measured_whole
+from penjing.compress.sparse.whole import difference, given_up, measured_whole
+from penjing.devices.export import own_words
 from penjing.devices.pytorch import threads as set_threads
+from penjing.devices.timed import MOST_THREADS
 from penjing.errors import PenjingError
-from penjing.network.batch import kept_modes
 from penjing.network.call import Call
+from penjing.network.copied import copied
 from penjing.network.refused import refused_source
 from penjing.network.source import where
 
@@ -85,35 +86,80 @@ def to_sparse(model: nn.Module, example_inputs: Any, *, threads: int = 1) -> Spa
 
     Raises:
         PenjingError: PJ101 or PJ102, the model cannot be called so, or does not run; PJ105, it is
-            no module; PJ406, so many threads; PJ802, it computes something else: a defect of penjing.
+            no module; PJ804, it cannot be copied; PJ406, so many threads; PJ802, it computes something
+            else: a defect of penjing.
     """
     if not isinstance(model, nn.Module):
         raise refused_source(model)
-    if threads < 1:
+    if threads not in range(1, MOST_THREADS + 1):
         raise PenjingError("PJ406", f"PyTorch cannot run on {threads} threads", tries=["threads=1"])
-    call = Call.of(model, example_inputs)
+    if any(one.is_meta for one in (*model.parameters(), *model.buffers())):
+        raise PenjingError(
+            "PJ102", f"`{type(model).__name__}` has no weights", because="they are on the device `meta`"
+        )
+    call = Call.of(model, example_inputs).copy()
+
+    def with_sparse(records: Iterable[LayerRecord]) -> nn.Module:
+        """A copy that has not run yet: code may keep something between calls."""
+        return replace_layers(_for_inference(model), records)
+
     # Not as for exporting: PyTorch's fused attention stays on if it is on, since it will be when it counts.
-    with kept_modes(model), set_threads(threads):
-        model.eval()
+    with set_threads(threads):
+        own = _for_inference(model)
         layers = {
-            path: module
-            for path, module in model.named_modules()
-            if isinstance(module, nn.Linear | nn.Conv2d)
+            path: module for path, module in own.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
         }
-        objections = {path: objection(model, path, one) or _unworthy(one) for path, one in layers.items()}
+        objections = {path: objection(own, path, one) or _unworthy(one) for path, one in layers.items()}
         tried = [layers[path] for path, why in objections.items() if not why]
-        calls = _followed(model, call, tried)
-        columns = taking_columns(model, call, [one for one in tried if _many_rows(one, calls)])
+        calls = _followed(own, call, tried)
+        columns = taking_columns(own, call, [one for one in tried if _many_rows(one, calls)])
         records = tuple(
             _examined(path, layer, objections[path], calls, threads, by_columns=layer in columns)
             for path, layer in layers.items()
         )
-        small = replace_layers(_for_inference(model), records)
-        if not looked_at_alike(model, small, call):  # what was tried were all of the layers, not only these
+        if not looked_at_alike(own, with_sparse(records), call):
+            # What was tried were all of the layers, not only these.
             records = tuple(record.model_copy(update={"by_columns": False}) for record in records)
-            small = replace_layers(_for_inference(model), records)
-        record = measured_whole(model, small, call, records, threads)
-    return Sparse(_for_inference(model) if record.note else small, record, call)
+        records = _reached(with_sparse(records), call, records, layers, calls)
+        error, note = difference(_for_inference(model), with_sparse(records), call)
+        records = given_up(records, note) if note else records
+        records = (*records, *_others(own, layers))
+        record = measured_whole(own, with_sparse(records), call, records, threads, error=error, note=note)
+    return Sparse(with_sparse(record.layers), record, call)
+
+
+def _reached(
+    small: nn.Module,
+    call: Call,
+    records: tuple[LayerRecord, ...],
+    layers: Mapping[str, nn.Module],
+    calls: Calls,
+) -> tuple[LayerRecord, ...]:
+    """The records, where layers stay dense whose sparse counterparts the model's code does not call."""
+    chosen = {record.name: small.get_submodule(record.name) for record in records if record.chosen}
+    try:
+        found = counted(small, call, chosen)
+    except Exception as error:  # the user's own code, with layers that it does not know
+        return given_up(records, f"the model's code does not work with it: {own_words(error)}")
+    missed = [name for name, number in found.items() if number != len(calls.inputs[id(layers[name])])]
+    if not missed:
+        return records
+    return given_up(records, "the model's code calls it by another reference than its name", missed)
+
+
+def _others(model: nn.Module, layers: Mapping[str, nn.Module]) -> Iterator[LayerRecord]:
+    """Layers of other kinds that have a matrix, each by its largest."""
+    for path, module in model.named_modules():
+        matrices = [one for one in module.parameters(recurse=False) if one.ndim >= 2 and one.numel()]
+        if not matrices or path in layers or any(path.startswith(f"{name}.") for name in layers):
+            continue
+        largest = max(matrices, key=Tensor.numel).flatten(1)
+        yield LayerRecord(
+            name=path,
+            shape=(int(largest.shape[0]), int(largest.shape[1])),
+            sparsity=float((largest == 0).double().mean()),
+            reason=f"layers of the type `{type(module).__name__}` are not stored sparse",
+        )
 
 
 def _many_rows(layer: nn.Module, calls: Calls) -> TypeGuard[nn.Linear]:
@@ -123,8 +169,21 @@ def _many_rows(layer: nn.Module, calls: Calls) -> TypeGuard[nn.Linear]:
 
 
 def _for_inference(model: nn.Module) -> nn.Module:
-    """A copy that asks for no gradients."""
-    return deepcopy(model).eval().requires_grad_(False)
+    """A copy that asks for no gradients.
+
+    Raises:
+        PenjingError: PJ804, it cannot be copied.
+    """
+    try:
+        made: nn.Module = copied(model)
+    except Exception as error:  # of whatever the user's objects are
+        raise PenjingError(
+            "PJ804",
+            f"`{type(model).__name__}` cannot be copied",
+            because=own_words(error),
+            tries=["keep locks, files and the like outside of the model"],
+        ) from error
+    return made.eval().requires_grad_(False)
 
 
 def _followed(model: nn.Module, call: Call, layers: Sequence[nn.Module]) -> Calls:

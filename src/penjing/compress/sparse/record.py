@@ -10,7 +10,7 @@ class _Frozen(BaseModel):
 
 
 class LayerRecord(_Frozen):
-    """One linear layer or convolution.
+    """One linear layer or convolution, or another layer with a matrix, which is left as it is.
 
     Attributes:
         name: its path in the model.
@@ -23,6 +23,7 @@ class LayerRecord(_Frozen):
         basis: the clock that they are read by: "wall" or "cpu".
         chosen: the form that it is stored in; None for dense.
         by_columns: whether its outputs lie by columns, since the model's code takes them so.
+        geometry: of a convolution that is sparse: kernel, stride, padding and dilation.
         reason: why not sparse; "" where it is.
     """
 
@@ -36,6 +37,7 @@ class LayerRecord(_Frozen):
     basis: str | None = None
     chosen: str | None = None
     by_columns: bool = False
+    geometry: dict[str, tuple[int, int]] | None = None
     reason: str = ""
 
 
@@ -43,13 +45,13 @@ class SparseRecord(_Frozen):
     """A whole model.
 
     Attributes:
-        layers: all of its linear layers and convolutions.
+        layers: all of its layers that have a matrix.
         threads: that it was measured with.
         basis: the clock that the whole is read by: "wall" or "cpu".
         dense_ms: the model as it was.
         sparse_ms: as it is now; the same where nothing pays.
         noise: larger relative standard error of the two.
-        max_error: largest difference of an output, relative to the largest output.
+        max_error: largest difference of an output, relative to its largest value.
         bytes: of parameters and buffers: before, after.
         note: why the model is as it was, where it is although a layer paid.
     """

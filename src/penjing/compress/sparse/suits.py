@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-_DTYPES: Final = (torch.float32, torch.float64)
+from penjing.compress.sparse.layer import STORED
 
 
 def objection(model: nn.Module, path: str, layer: nn.Module) -> str:
@@ -28,7 +27,7 @@ def objection(model: nn.Module, path: str, layer: nn.Module) -> str:
         return "its `forward` was replaced"
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
-    if weight.dtype not in _DTYPES or weight.device.type != "cpu":
+    if weight.dtype not in STORED or weight.device.type != "cpu":
         return f"its weight is {str(weight.dtype).removeprefix('torch.')} on {weight.device.type}"
     if isinstance(layer, nn.Conv2d):
         if layer.groups != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -69,7 +70,7 @@ class Hls4ml(Estimating):
         Raises:
             PenjingError: PJ406 and PJ409.
         """
-        if self.multipliers < 1 or self.bits not in _BITS or not self.clock_mhz > 0:
+        if self.multipliers < 1 or self.bits not in _BITS or not 0 < self.clock_mhz < math.inf:
             raise PenjingError(
                 "PJ406",
                 f"hls4ml cannot build a design of {self.multipliers} multipliers, {self.bits} bits and "
