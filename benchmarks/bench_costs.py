@@ -79,7 +79,8 @@ def judge(net: Network, calibration: int, held: int) -> dict[str, Any]:
         cached = time.perf_counter() - start
         steps = {axis.name: model.alignment(axis.name) for axis in net.axes if axis.frozen is None}
         chosen = sample(net, steps, networks=held + 1, odd=True, seed=1)
-        measured = device.measure([builder(counts) for counts in chosen], call=net.call, limit_s=90)
+        original, *others = [builder(counts) for counts in chosen]
+        measured = device.beside(original, others, call=net.call, limit_s=90)
         times = [measurement.cpu_ms for measurement in measured]
         start = time.perf_counter()
         predicted = [model.latency_ms(counts) for counts in chosen]

@@ -97,6 +97,11 @@ def interleave(
     return tuple(_timing(kept, repeat) for kept, repeat in zip(turns, timed, strict=True))
 
 
+def beside_first(count: int) -> list[int]:
+    """Places of `count` jobs in turns in which every other follows the first, as where two are compared."""
+    return [place for other in range(1, count) for place in (0, other)]
+
+
 def choose_basis(timings: Sequence[Timing], *, threads: int) -> Basis:
     """The clock to read all of `timings` by: the wall, or for one thread of a busy machine the CPU."""
     busy = any(timing.wall_s > BUSY * timing.cpu_s for timing in timings)

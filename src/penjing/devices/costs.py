@@ -157,7 +157,7 @@ class CostModel:
         steps = {name: step for name, step in alignments(net, stairs).items() if axes is None or name in axes}
         odd = stairs.conv_even > 1 or stairs.depthwise_even > 1
         chosen = sample(net, steps, networks=networks, odd=odd, seed=seed)
-        subject = f"costs-{device.fingerprint.key()}-{signature(net)}"
+        subject = f"costs-beside-{device.fingerprint.key()}-{signature(net)}"
         known = {_key(entry["counts"]): entry for entry in cache.load(subject).get("networks", [])}
         if not all(_key(counts) in known for counts in chosen):
             entries = _measure(net, device, [build(counts) for counts in chosen], chosen, limit_s)
@@ -299,7 +299,7 @@ def _measure(
     net: Network, device: Measuring, paths: Sequence[Path], chosen: Sequence[Counts], limit_s: float
 ) -> list[dict[str, Any]]:
     """What the cache keeps of networks: widths, measurement, and the operators' part in it."""
-    measured = device.measure(paths, call=net.call, limit_s=limit_s)
+    measured = device.beside(paths[0], paths[1:], call=net.call, limit_s=limit_s)
     entries = []
     for path, counts, measurement in zip(paths, chosen, measured, strict=True):
         nodes = device.profile(path, call=net.call)

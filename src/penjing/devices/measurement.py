@@ -79,6 +79,11 @@ class Measurement:
         within = fmean(one.spread for one in found)
         return cls(wall, cpu, latency, basis, sum(one.runs for one in found), max(between, within))
 
+    @classmethod
+    def beside_first(cls, found: Sequence[Measurement]) -> list[Measurement]:
+        """Of artifacts that were timed in the order of `clock.beside_first`: one of each."""
+        return [cls.mean(found[::2]), *found[1::2]]
+
     def record(self) -> dict[str, Any]:
         """As data; `Measurement(**record)` is its inverse."""
         return asdict(self)

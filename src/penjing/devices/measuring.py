@@ -44,6 +44,24 @@ class Measuring(Device):
             PenjingError: PJ404 or PJ405, there is no such file, or it is refused.
         """
 
+    def beside(
+        self,
+        one: Path | str,
+        others: Sequence[Path | str],
+        *,
+        call: Call | None = None,
+        limit_s: float = 30.0,
+    ) -> list[Measurement]:
+        """What `one` and each of the others take, as `compare` would find it: by turns, where they are run.
+
+        Returns:
+            A measurement of `one`, and then one of each other.
+
+        Raises:
+            PenjingError: as for `measure`.
+        """
+        return self.measure([one, *others], call=call, limit_s=limit_s)
+
     @abstractmethod
     def compare(
         self, one: Path | str, other: Path | str, *, call: Call | None = None

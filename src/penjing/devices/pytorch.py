@@ -39,10 +39,16 @@ class PyTorch(Timed):
         return f"torch {torch.__version__}"
 
     def _timed(
-        self, paths: Sequence[Path | str], call: Call | None, limit_s: float, *, warm: bool
+        self,
+        paths: Sequence[Path | str],
+        call: Call | None,
+        limit_s: float,
+        *,
+        warm: bool,
+        order: Sequence[int] | None = None,
     ) -> list[Measurement]:
         with threads(self.threads):
-            return super()._timed(paths, call, limit_s, warm=warm)
+            return super()._timed(paths, call, limit_s, warm=warm, order=order)
 
     def _time_singles(self, singles: Sequence[Single]) -> list[float]:
         with threads(self.threads):

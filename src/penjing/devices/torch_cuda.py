@@ -48,10 +48,16 @@ class TorchCuda(Nvidia, Programs):
         torch.cuda.synchronize()
 
     def _timed(
-        self, paths: Sequence[Path | str], call: Call | None, limit_s: float, *, warm: bool
+        self,
+        paths: Sequence[Path | str],
+        call: Call | None,
+        limit_s: float,
+        *,
+        warm: bool,
+        order: Sequence[int] | None = None,
     ) -> list[Measurement]:
         with _float32():
-            return super()._timed(paths, call, limit_s, warm=warm)
+            return super()._timed(paths, call, limit_s, warm=warm, order=order)
 
     def _time_singles(self, singles: Sequence[Single]) -> list[float]:
         with _float32():

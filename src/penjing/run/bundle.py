@@ -35,7 +35,7 @@ NETWORKS: Final = 14
 _STEPS: Final = Stairs(conv_out=8, conv_in=8, linear_out=8)
 """Widths to vary in before the device's own are known."""
 
-_WHOLE: Final = {"limit_s": 60.0}
+_WHOLE: Final = {"limit_s": 60.0, "warm": False}
 _SINGLE: Final = {"spread": 0.03, "limit_s": 2.0, "turn_s": 0.005, "least_turns": 6}
 _TABLE: Final = "bundle.json"
 
@@ -87,8 +87,8 @@ def _written(net: Network, folder: Path, threads: int, seed: int) -> list[str]:
     of, names = signature(net), [*whole, *(name for group in singles for name in group)]
     bundle = hashlib.sha256(json.dumps([of, threads, chosen]).encode()).hexdigest()[:16]
     groups = [
-        {"files": [*whole], "inputs": True, "options": _WHOLE},
-        *({"files": [*group], "inputs": False, "options": _SINGLE} for group in singles),
+        {"files": [*whole], "inputs": True, "beside": True, "options": _WHOLE},
+        *({"files": [*group], "inputs": False, "beside": False, "options": _SINGLE} for group in singles),
     ]
     job = {"bundle": bundle, "threads": threads, "groups": groups}
     (folder / "job.json").write_text(json.dumps(job) + "\n", encoding="utf-8")

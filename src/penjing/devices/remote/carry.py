@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from statistics import fmean
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     folder = Path(__file__).resolve().parent
     sys.path.insert(0, str(folder))
     import numpy
-    from clock import interleave  # type: ignore[import-not-found, unused-ignore]
+    from clock import beside_first, interleave  # type: ignore[import-not-found, unused-ignore]
     from runner import job_of, machine  # type: ignore[import-not-found, unused-ignore]
 
     job = json.loads((folder / "job.json").read_text())
@@ -35,11 +36,18 @@ def main() -> None:
         print(f"{number} of {len(job['groups'])}: {len(names)} files", flush=True)
         given = inputs if group["inputs"] else {}
         jobs = [job_of(folder, name, given, threads) for name in names]
-        timings = interleave(jobs, cpu_clock=clock, **group["options"])
-        for place, timing in enumerate(timings):
-            name = names[place]
-            row = {"file": name, "latency_ms": timing.wall_s * 1e3, "cpu_ms": timing.cpu_s * 1e3}
-            rows.append({**row, "runs": timing.runs, "bundle": job["bundle"], "threads": threads, **where})
+        order = beside_first(len(names)) if group["beside"] else range(len(names))
+        timings = interleave([jobs[place] for place in order], cpu_clock=clock, **group["options"])
+        for place, name in enumerate(names):
+            own = [timing for timing, at in zip(timings, order, strict=True) if at == place]
+            wall, cpu = fmean(one.wall_s for one in own), fmean(one.cpu_s for one in own)
+            row = {
+                "file": name,
+                "latency_ms": wall * 1e3,
+                "cpu_ms": cpu * 1e3,
+                "runs": sum(o.runs for o in own),
+            }
+            rows.append({**row, "bundle": job["bundle"], "threads": threads, **where})
     with (folder / "measurements.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()

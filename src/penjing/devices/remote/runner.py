@@ -63,6 +63,8 @@ def main() -> None:
             if found["sessions"] and time.perf_counter() > end:
                 break
             jobs = [job_of(folder, name, inputs, job["threads"]) for name in job["artifacts"]]
+            if job.get("order"):
+                jobs = [jobs[place] for place in job["order"]]
             timings = interleave(jobs, cpu_clock=clock, **job["options"])
             found["sessions"].append([vars(timing) for timing in timings])
     print(json.dumps(found))

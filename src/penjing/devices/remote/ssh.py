@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from penjing.devices import clock, processor
-from penjing.devices.clock import Timing, choose_basis
+from penjing.devices.clock import Timing, beside_first, choose_basis
 from penjing.devices.feeds import feeds
 from penjing.devices.fingerprint import Fingerprint
 from penjing.devices.measurement import Measurement
@@ -141,6 +141,25 @@ class Ssh(Timed):
         basis = choose_basis(timings, threads=self.threads)
         return [Measurement.of(timing, basis) for timing in timings]
 
+    def beside(
+        self,
+        one: Path | str,
+        others: Sequence[Path | str],
+        *,
+        call: Call | None = None,
+        limit_s: float = 30.0,
+    ) -> list[Measurement]:
+        """Times artifacts in turns with the first one there, as `compare` does.
+
+        Raises:
+            PenjingError: as for `measure`.
+        """
+        paths = [one, *others]
+        options = {"limit_s": limit_s, "least_s": LEAST_S, "warm": False}
+        (timings,) = self._asked(_named(paths), call, 1, options, order=beside_first(len(paths)))
+        basis = choose_basis(timings, threads=self.threads)
+        return Measurement.beside_first([Measurement.of(timing, basis) for timing in timings])
+
     def compare(
         self, one: Path | str, other: Path | str, *, call: Call | None = None
     ) -> tuple[Measurement, Measurement]:
@@ -168,10 +187,16 @@ class Ssh(Timed):
         return [timing.cpu_s if self.threads == 1 else timing.wall_s for timing in timings]
 
     def _asked(
-        self, files: Files, call: Call | None, sessions: int, options: Mapping[str, Any]
+        self,
+        files: Files,
+        call: Call | None,
+        sessions: int,
+        options: Mapping[str, Any],
+        order: Sequence[int] | None = None,
     ) -> list[list[Timing]]:
-        """Timings there, per session and artifact."""
+        """Timings there, per session and artifact, or per place of the order in which they take turns."""
         job = {
+            "order": order,
             "artifacts": [name for name in files if not name.endswith(".data")],
             "threads": self.threads,
             "sessions": sessions,
