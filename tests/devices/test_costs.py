@@ -143,7 +143,7 @@ def calibrated(net: Network, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     folder = tmp_path_factory.mktemp("costs")
     builder, cache = Builder(net, folder), Cache(folder / "cache")
     for device in (Cpu(), Cpu(threads=2)):  # taken as probed: that is a test of its own
-        cache.save(f"stairs-{device.fingerprint.key()}", {"stairs": STAIRS.record()})
+        cache.save(f"stairs-padded-{device.fingerprint.key()}", {"stairs": STAIRS.record()})
     model = CostModel.calibrate(net, Cpu(), builder, networks=3, cache=cache, limit_s=0.5)
     return {"model": model, "builder": builder, "cache": cache}
 

@@ -40,6 +40,17 @@ def test_evenness_is_found_under_noise(size: int, seed: int) -> None:
     assert evenness(ODD_WIDTHS, times) == size
 
 
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+@pytest.mark.parametrize("seed", range(5))
+def test_evenness_is_told_from_the_steps_of_padding(size: int, seed: int) -> None:
+    noise = random.Random(seed)
+    times = [
+        (20 + (1.6 * width if width % size else ceil_to(width, 16))) * noise.uniform(0.99, 1.01)
+        for width in ODD_WIDTHS
+    ]
+    assert evenness(ODD_WIDTHS, times, padding=16) == size
+
+
 def test_evenness_is_one_when_odd_widths_are_cheaper() -> None:
     assert evenness(ODD_WIDTHS, [width * (0.5 if width % 4 else 1.0) for width in ODD_WIDTHS]) == 1
 

@@ -52,14 +52,16 @@ def probe(time_all: Callable[[Sequence[Single]], Sequence[float]]) -> Stairs:
     def padded(widths: Sequence[int], build: Callable[[int], Single]) -> int:
         return step(widths, time_all([build(width) for width in widths]))
 
-    def even(build: Callable[[int], Single]) -> int:
-        return evenness(_ODD_WIDTHS, time_all([build(width) for width in _ODD_WIDTHS]))
+    def even(padding: int, build: Callable[[int], Single]) -> int:
+        return evenness(_ODD_WIDTHS, time_all([build(width) for width in _ODD_WIDTHS]), padding=padding)
 
+    conv_out = padded(_WIDTHS, lambda width: convolution(64, width, size=28, kernel=3))
+    conv_in = padded(_WIDTHS, lambda width: convolution(width, 64, size=28, kernel=3))
     return Stairs(
-        conv_out=padded(_WIDTHS, lambda width: convolution(64, width, size=28, kernel=3)),
-        conv_in=padded(_WIDTHS, lambda width: convolution(width, 64, size=28, kernel=3)),
-        conv_even=even(lambda width: convolution(width, 64, size=28, kernel=3)),
-        depthwise_even=even(lambda width: depthwise(width, size=28, kernel=3)),
+        conv_out=conv_out,
+        conv_in=conv_in,
+        conv_even=even(conv_in, lambda width: convolution(width, 64, size=28, kernel=3)),
+        depthwise_even=even(conv_out, lambda width: depthwise(width, size=28, kernel=3)),
         linear_out=padded(_WIDTHS, lambda width: linear(128, 256, width)),
     )
 
@@ -78,17 +80,30 @@ def step(widths: Sequence[int], times: Sequence[float]) -> int:
     return _clearest({s: _misfit([[1.0, ceil_to(width, s)] for width in widths], times) for s in _STEPS})
 
 
-def evenness(widths: Sequence[int], times: Sequence[float]) -> int:
+def evenness(widths: Sequence[int], times: Sequence[float], *, padding: int = 1) -> int:
     """The multiple that a width must be of to be spared a dearer way of computing.
+
+    Args:
+        widths: some of them odd.
+        times: of these widths, in any unit.
+        padding: what the others may be padded to; without it, a step of padding reads as a surcharge.
 
     Returns:
         1 where none explains the times clearly better than a line. A surcharge is never negative.
     """
-    errors = {1: _misfit([[1.0, width] for width in widths], times)}
-    for size in _STEPS[1:]:
+    errors = {}
+    for size in _STEPS:
         odd = [float(width % size != 0) for width in widths]
-        rows = [[1.0, width, other, width * other] for width, other in zip(widths, odd, strict=True)]
-        errors[size] = _misfit(rows, times)
+        errors[size] = min(
+            _misfit(
+                [
+                    [1.0, width if other else ceil_to(width, pad), other, width * other]
+                    for width, other in zip(widths, odd, strict=True)
+                ],
+                times,
+            )
+            for pad in {1, padding}
+        )
     return _clearest(errors)
 
 

@@ -161,7 +161,7 @@ class Timed(Measuring):
     def stairs(self, cache: Cache | None = None) -> Stairs:
         """The widths that this device works in: measured once per machine and runtime, a few seconds."""
         cache = cache or Cache()
-        name = f"stairs-{self.fingerprint.key()}"
+        name = f"stairs-padded-{self.fingerprint.key()}"
         known = cache.load(name).get("stairs")
         if known is not None:
             return Stairs(**known)
