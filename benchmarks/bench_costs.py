@@ -42,7 +42,10 @@ class Builder:
         self.net, self.folder = net, folder
         self.number, self.seconds = 0, 0.0
 
-    def __call__(self, counts: Mapping[str, int]) -> Path:
+    def __call__(self, chosen: Sequence[Mapping[str, int]]) -> list[Path]:
+        return [self.one(counts) for counts in chosen]
+
+    def one(self, counts: Mapping[str, int]) -> Path:
         start = time.perf_counter()
         kept = {name: tuple(range(count)) for name, count in counts.items()}
         model = cut(self.net, Plan(kept=kept)).model if counts else self.net.model
@@ -79,7 +82,7 @@ def judge(net: Network, calibration: int, held: int) -> dict[str, Any]:
         cached = time.perf_counter() - start
         steps = {axis.name: model.alignment(axis.name) for axis in net.axes if axis.frozen is None}
         chosen = sample(net, steps, networks=held + 1, odd=True, seed=1)
-        original, *others = [builder(counts) for counts in chosen]
+        original, *others = builder(chosen)
         measured = device.beside(original, others, call=net.call, limit_s=90)
         times = [measurement.cpu_ms for measurement in measured]
         start = time.perf_counter()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,10 @@ class Builder:
         self.net, self.folder = net, folder
         self.asked: list[dict[str, int]] = []
 
-    def __call__(self, counts: Mapping[str, int]) -> Path:
+    def __call__(self, chosen: Sequence[Mapping[str, int]]) -> list[Path]:
+        return [self.one(counts) for counts in chosen]
+
+    def one(self, counts: Mapping[str, int]) -> Path:
         self.asked.append(dict(counts))
         path = self.folder / f"{'-'.join(map(str, counts.values()))}.onnx"
         if not path.exists():

@@ -25,7 +25,7 @@ from penjing.devices.widths import Counts, alignments, sample
 from penjing.errors import PenjingError
 from penjing.network import Network, Operator
 
-Build = Callable[[Mapping[str, int]], Path]
+Build = Callable[[Sequence[Mapping[str, int]]], Sequence[Path]]
 
 _PART: Final = 0.2
 """What the share of some operators counts beside the whole network: profiles are coarse."""
@@ -138,7 +138,7 @@ class CostModel:
         Args:
             net: the network.
             device: what to measure on.
-            build: makes the artifact of the network that keeps `counts` units of each axis.
+            build: makes the artifacts of networks that keep so many units of each axis, one a network.
             networks: how many to measure, the original included; more are more exact.
             axes: names of the axes to vary; all that may be cut where it is None.
             seed: of the choice of widths.
@@ -160,7 +160,7 @@ class CostModel:
         subject = f"costs-beside-{device.fingerprint.key()}-{signature(net)}"
         known = {_key(entry["counts"]): entry for entry in cache.load(subject).get("networks", [])}
         if not all(_key(counts) in known for counts in chosen):
-            entries = _measure(net, device, [build(counts) for counts in chosen], chosen, limit_s)
+            entries = _measure(net, device, build(chosen), chosen, limit_s)
             known |= {_key(entry["counts"]): entry for entry in entries}
             cache.save(subject, {"device": device.record(), "networks": list(known.values())})
         used = [known[_key(counts)] for counts in chosen]
