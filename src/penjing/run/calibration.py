@@ -14,7 +14,7 @@ from penjing.run.bench import Bench
 from penjing.run.spread import cores, room_for, spread
 from penjing.surgery import cut
 
-NETWORKS = 10
+NETWORKS = 12
 """How many are measured, the original included."""
 
 _COPIES = 6

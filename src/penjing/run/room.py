@@ -50,7 +50,7 @@ def estimate(job: Job, *, lasting: bool) -> dict[str, int]:
     timed = any(bound.quantity == "latency" for bound in job.budget.bounds)
     return {
         "the exported original": state,
-        "networks to measure": state * (4 if timed else 1),  # ten to calibrate with, of random widths
+        "networks to measure": state * (4 if timed else 1),  # twelve to calibrate with, of random widths
         "weights after each step of recovery": state * steps,
         "checkpoints": state * 6
         if steps and lasting
