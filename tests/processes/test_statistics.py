@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from penjing.criteria import collect, score
+from penjing.criteria import Correlation, HRank, Information, collect, score
 from penjing.criteria.obs import Obs
 from penjing.criteria.taylor import Taylor
 from penjing.network import trace
@@ -50,12 +50,31 @@ def obs_of_one_batch() -> dict[str, Tensor]:
     return _scores(Obs(), (6,))
 
 
+def information() -> dict[str, Tensor]:
+    return _scores(Information())
+
+
+def information_of_one_batch() -> dict[str, Tensor]:
+    return _scores(Information(), (6,))
+
+
+def correlation() -> dict[str, Tensor]:
+    return _scores(Correlation())
+
+
+def hrank() -> dict[str, Tensor]:
+    return _scores(HRank())
+
+
+FUNCTIONS = [taylor, obs, obs_of_one_batch, information, information_of_one_batch, correlation, hrank]
+
+
 @pytest.fixture(scope="module")
 def found() -> list[dict[str, Any]]:
-    return in_ranks(taylor, obs, obs_of_one_batch)
+    return in_ranks(*FUNCTIONS)
 
 
-@pytest.mark.parametrize("function", [taylor, obs, obs_of_one_batch])
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_scores_of_two_processes_are_those_of_one(function: Any, found: list[dict[str, Any]]) -> None:
     alone = function()
     assert alone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,21 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from penjing import processes
+from penjing.criteria.activations import DETAILS, Activations, Activity, Detail, observe
 from penjing.criteria.grams import Grams
 from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.network.batch import Batch
 
-Need = Literal["gradients", "grams"]
+Need = Literal["gradients", "grams", "activations", "correlations", "ranks"]
 """What can be asked of the collector.
 
 `gradients`: the sum over batches of |dL/dw|. `grams`: Gram matrices of what layers read, without labels.
+`activations`: how large those of every unit are, and how often zero; `correlations` of every two units and
+`ranks` of their maps come with them.
 """
 
 _BECAUSE: Mapping[Need, str] = MappingProxyType(
     {
         "gradients": "gradients of the loss over calibration batches are needed",
         "grams": "calibration batches have to be run through the network",
+        "activations": "calibration batches have to be run through the network",
+        "correlations": "calibration batches have to be run through the network",
+        "ranks": "calibration batches have to be run through the network",
     }
 )
 
@@ -45,12 +51,23 @@ class Statistics:
             parameter. Empty where they were not asked for. A parameter that the loss does not depend on has
             zeros.
         grams: collected layer by layer when they are asked for; None where they were not to be.
+        activations: of every axis; None where they were not to be.
     """
 
     batches: int = 0
     loss: float | None = None
     gradients: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     grams: Grams | None = None
+    activations: Activations | None = None
+
+    def activations_of(self, axis: str) -> Sequence[Activity]:
+        """At every place where the axis is looked at; they have been collected.
+
+        Raises:
+            PenjingError: PJ323, it is in no activation, or never anything but zero.
+        """
+        assert self.activations is not None
+        return self.activations.of(axis)
 
     @property
     def holds(self) -> frozenset[Need]:
@@ -60,6 +77,8 @@ class Statistics:
             found.add("gradients")
         if self.grams is not None:
             found.add("grams")
+        if self.activations is not None:
+            found |= self.activations.holds
         return frozenset(found)
 
 
@@ -94,7 +113,7 @@ def collect(
         raise PenjingError(
             "PJ302",
             f"cannot collect {', '.join(sorted(needs))} without {missing}",
-            because=_BECAUSE["gradients" if "gradients" in needs else "grams"],
+            because=_BECAUSE["gradients" if "gradients" in needs else min(needs)],
             tries=["data=batches, loss=lambda outputs, batch: ...", 'criterion="magnitude" needs neither'],
         )
     if isinstance(data, Tensor):
@@ -103,9 +122,13 @@ def collect(
             f"data is one tensor {tuple(data.shape)}, not batches",
             tries=["data=[tensor]", "data=a DataLoader, or any other iterable of batches"],
         )
+    details: set[Detail] = set(DETAILS.intersection(needs))
+    passes = bool(details) + ("grams" in needs) + ("gradients" in needs)
+    data = list(data) if passes > 1 else data  # a generator gives its batches once
     grams = Grams(net, data) if "grams" in needs else None
+    activations = observe(net, data, details) if details else None
     if "gradients" not in needs or loss is None:
-        return Statistics(grams=grams)
+        return Statistics(grams=grams, activations=activations)
     model = net.model
     names = _parameters(model)
     with _as_it_was(model), torch.enable_grad():
@@ -128,7 +151,7 @@ def collect(
     if not count:
         raise PenjingError("PJ304", "data holds no batch", tries=["a generator can be read only once"])
     found = {name: sums[place] for place, p in enumerate(parameters) for name in names[p]}
-    return Statistics(count, total / count, MappingProxyType(found), grams)
+    return Statistics(count, total / count, MappingProxyType(found), grams, activations)
 
 
 def _parameters(model: nn.Module) -> dict[nn.Parameter, list[str]]:

@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
 
+from penjing.criteria.activity import Activity
+from penjing.criteria.apoz import Apoz
+from penjing.criteria.correlation import Correlation
 from penjing.criteria.criterion import Criterion
+from penjing.criteria.entropy import Entropy
+from penjing.criteria.hrank import HRank
+from penjing.criteria.information import Information
 from penjing.criteria.magnitude import Magnitude
 from penjing.criteria.obs import Obs
 from penjing.criteria.random import Random
@@ -19,6 +25,12 @@ CRITERIA: Mapping[str, Callable[[], Criterion]] = MappingProxyType(
         "taylor": Taylor,
         "obs": Obs,
         "random": Random,
+        "activity": Activity,
+        "apoz": Apoz,
+        "entropy": Entropy,
+        "information": Information,
+        "hrank": HRank,
+        "correlation": Correlation,
     }
 )
 """Name -> criterion; called without arguments it has its default options."""

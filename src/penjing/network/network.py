@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.parameter import is_lazy
 
-from penjing.axes import Dim, leaves, size_at
+from penjing.axes import Dim, leaves, size_at, units
 from penjing.errors import PenjingError
 from penjing.network.arguments import bind, operator_name
 from penjing.network.axis import Axis, count_parameters, covered, find_axes, finite
@@ -92,6 +92,15 @@ class Network:
                 )
             )  # fmt: skip
         return tuple(found)
+
+    def along(self, node: fx.Node) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+        """Axes along the dimensions of what an operator gives: name, dimension, unit of every index."""
+        dims = self.solution.values.get(node)
+        for place, dim in enumerate(dims if isinstance(dims, tuple) else ()):
+            for atom in self.solution.atoms(dim):
+                if atom in self._names:
+                    for labels in units(self.solution.space, dim, atom):
+                        yield self._names[atom], place, labels
 
     @cached_property
     def branches(self) -> tuple[Branch, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -140,10 +140,12 @@ class Shaped:
     Attributes:
         net: of the same model and axes.
         calls: the batches.
+        numbers: their places in the data.
     """
 
     net: Network
     calls: list[Call]
+    numbers: Sequence[int] = ()
 
 
 MOST_SHAPES = 8
@@ -169,11 +171,11 @@ def by_shape(net: Network, batches: Iterable[Any]) -> tuple[list[Shaped], list[s
     Raises:
         PenjingError: PJ310, a batch does not fit the model; PJ320, NaN in one; PJ311, no batch.
     """
-    kinds: dict[Any, list[Call]] = {}
+    kinds: dict[Any, list[tuple[int, Call]]] = {}
     for number, given in enumerate(batches):
         call = Batch.read(net.model, given, number).call
         _check_numbers(call, number)
-        kinds.setdefault(_shapes(call), []).append(call)
+        kinds.setdefault(_shapes(call), []).append((number, call))
     if not kinds:
         raise PenjingError("PJ311", "the calibration data are empty", tries=["data=[batch, ...]"])
     ordered = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
@@ -186,16 +188,17 @@ def by_shape(net: Network, batches: Iterable[Any]) -> tuple[list[Shaped], list[s
         )
     found = []
     for shapes, calls in ordered[:MOST_SHAPES]:
-        own = net if shapes == _shapes(net.call) else trace(net.model, calls[0])
+        own = net if shapes == _shapes(net.call) else trace(net.model, calls[0][1])
         if _cuttable(own) == _cuttable(net):
-            alike = [call for call in calls if own.trace.specialised is None or _goes_as_traced(own, call)]
+            alike = [one for one in calls if own.trace.specialised is None or _goes_as_traced(own, one[1])]
             if len(alike) < len(calls):
                 notes.append(
                     f"{len(calls) - len(alike)} of the batches are not used: the model's code goes another "
                     f"way with their values than with the example inputs ({own.trace.specialised})"
                 )
             if alike:
-                found.append(Shaped(own, alike))
+                numbers, used = zip(*alike, strict=True)
+                found.append(Shaped(own, list(used), numbers))
         else:
             notes.append(
                 f"{len(calls)} of the batches are not used: the model works otherwise on their shapes"

@@ -161,6 +161,6 @@ def fitting(shaped: Sequence[Shaped], limit: int) -> tuple[list[Shaped], list[st
         lost += len(one.calls) - many
         left -= many * each
         if many:
-            found.append(Shaped(one.net, one.calls[:many]))
+            found.append(Shaped(one.net, one.calls[:many], one.numbers[:many]))
     note = f"{lost} batches are left out: activations of the others fill {limit / 2**30:.3g} GiB"
     return found, [note] if lost else []
