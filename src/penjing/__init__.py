@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penjing import compress, criteria, devices
-    from penjing.api import Result, Task, load, trace
+    from penjing.api import Comparison, Result, Sensitivity, Task, compare_criteria, load, sensitivity, trace
     from penjing.api import prune as prune  # type: ignore[no-redef]
     from penjing.compress import load_sparse, to_sparse
     from penjing.errors import PenjingError
@@ -25,6 +25,7 @@ __all__ = [
     "BatchNorm",
     "Blockwise",
     "Budget",
+    "Comparison",
     "FineTune",
     "HuggingFace",
     "Iterative",
@@ -35,15 +36,18 @@ __all__ = [
     "Plan",
     "Reconstruct",
     "Result",
+    "Sensitivity",
     "Synthetic",
     "Task",
     "TensorBoard",
+    "compare_criteria",
     "compress",
     "criteria",
     "devices",
     "load",
     "load_sparse",
     "prune",
+    "sensitivity",
     "to_sparse",
     "trace",
 ]
@@ -52,6 +56,7 @@ _HOMES = {
     "BatchNorm": "penjing.recover",
     "Blockwise": "penjing.recover",
     "Budget": "penjing.plan",
+    "Comparison": "penjing.api",
     "FineTune": "penjing.recover",
     "HuggingFace": "penjing.recover",
     "Iterative": "penjing.run",
@@ -62,12 +67,15 @@ _HOMES = {
     "Plan": "penjing.plan",
     "Reconstruct": "penjing.recover",
     "Result": "penjing.api",
+    "Sensitivity": "penjing.api",
     "Synthetic": "penjing.recover",
     "Task": "penjing.api",
     "TensorBoard": "penjing.run",
+    "compare_criteria": "penjing.api",
     "load": "penjing.api",
     "load_sparse": "penjing.compress",
     "prune": "penjing.api",
+    "sensitivity": "penjing.api",
     "to_sparse": "penjing.compress",
     "trace": "penjing.api",
 }

@@ -11,9 +11,10 @@ import penjing
 
 NAMES = [
     "BatchNorm",
-    "Blockwise", "Budget", "FineTune", "HuggingFace", "Iterative", "Lightning", "Loop", "MLflow",
-    "PenjingError", "Plan", "Reconstruct", "Result", "Synthetic", "Task", "TensorBoard", "compress",
-    "criteria", "devices", "load", "load_sparse", "prune", "to_sparse", "trace",
+    "Blockwise", "Budget", "Comparison", "FineTune", "HuggingFace", "Iterative", "Lightning", "Loop",
+    "MLflow", "PenjingError", "Plan", "Reconstruct", "Result", "Sensitivity", "Synthetic", "Task", "TensorBoard",
+    "compare_criteria", "compress", "criteria", "devices", "load", "load_sparse", "prune", "sensitivity",
+    "to_sparse", "trace",
 ]  # fmt: skip
 
 

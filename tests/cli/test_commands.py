@@ -53,6 +53,8 @@ def test_commands_are_those_of_the_design() -> None:
         "criteria",
         "profile",
         "calibrate",
+        "compare-criteria",
+        "sensitivity",
         "sparse",
         "prune",
         "resume",
@@ -249,3 +251,18 @@ def test_sparse_says_what_is_stored_and_why(
     program = tmp_path / "sparse.pt2"
     assert "torch.export.load" in printed(capsys, "sparse", f"{folder / 'good.py'}:bare", "-o", str(program))
     assert torch.export.load(program).module()(torch.randn(2, 4)).shape == (2, 3)
+
+
+def test_criteria_are_compared_and_axes_tried(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    given = ["compare-criteria", f"{folder}/good.py:task", "--budget", "macs=0.5x", "--seeds", "1"]
+    chosen = ["--criterion", "magnitude", "--criterion", "random"]
+    found = record(capsys, *given, *chosen, "-o", str(folder / "criteria.json"))
+    assert {row["criterion"] for row in found["contenders"]} == {"magnitude", "random"}
+    assert json.loads((folder / "criteria.json").read_text()) == found
+    shown = printed(capsys, *given, *chosen, "--epochs", "1")
+    assert "magnitude" in shown
+    axes = record(capsys, "sensitivity", f"{folder}/good.py:task", "--fraction", "0.5", "--only", "stem*")
+    assert [len(curve["metrics"]) for curve in axes["curves"]] == [1] * len(axes["curves"])
+    assert "-50%" in printed(capsys, "sensitivity", f"{folder}/good.py:task", "--fraction", "0.5")
+    assert main(["compare-criteria", f"{folder}/good.py:bare", "--budget", "macs=0.5x"]) == 2
+    assert "without a metric" in capsys.readouterr().err

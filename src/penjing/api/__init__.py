@@ -1,5 +1,7 @@
 """The few verbs a user calls."""
 
+from penjing.api.comparison import Comparison, compare_criteria
+from penjing.api.curves import FRACTIONS, Sensitivity, sensitivity
 from penjing.api.profile import profile
 from penjing.api.prune import Result, prune
 from penjing.api.resume import resume
@@ -8,4 +10,18 @@ from penjing.api.task import Task
 from penjing.network import trace
 from penjing.run import load
 
-__all__ = ["Result", "Task", "load", "load_task", "profile", "prune", "resume", "trace"]
+__all__ = [
+    "FRACTIONS",
+    "Comparison",
+    "Result",
+    "Sensitivity",
+    "Task",
+    "compare_criteria",
+    "load",
+    "load_task",
+    "profile",
+    "prune",
+    "resume",
+    "sensitivity",
+    "trace",
+]

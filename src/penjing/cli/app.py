@@ -16,6 +16,7 @@ from rich.text import Text
 
 from penjing import processes
 from penjing.cli.calibrate import calibrate
+from penjing.cli.compare import compare_criteria, sensitivity
 from penjing.cli.devices import criteria, devices
 from penjing.cli.export import export
 from penjing.cli.inspect import inspect
@@ -38,6 +39,8 @@ COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "inspect": inspect,
         "devices": devices,
         "criteria": criteria,
+        "compare-criteria": compare_criteria,
+        "sensitivity": sensitivity,
         "profile": profile,
         "calibrate": calibrate,
         "prune": prune,

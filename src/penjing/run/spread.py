@@ -78,8 +78,9 @@ def _copied(
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(function, items, own, there), daemon=True)
-    with warnings.catch_warnings():  # of threads: what comes of them is the caller's to do
+    with warnings.catch_warnings():  # of threads, by Python and JAX: what comes of them is left to the caller
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
         process.start()
     there.close()
     return here, process
