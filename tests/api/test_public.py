@@ -12,7 +12,8 @@ import penjing
 NAMES = [
     "BatchNorm",
     "Blockwise", "Budget", "Comparison", "FineTune", "HuggingFace", "Iterative", "Lightning", "Loop",
-    "MLflow", "PenjingError", "Plan", "Reconstruct", "Result", "Sensitivity", "Synthetic", "Task", "TensorBoard",
+    "MLflow", "PenjingError", "Plan", "Reconstruct", "Result", "Sensitivity", "Synthetic", "Task",
+    "TensorBoard",
     "compare_criteria", "compress", "criteria", "devices", "load", "load_sparse", "prune", "sensitivity",
     "to_sparse", "trace",
 ]  # fmt: skip
