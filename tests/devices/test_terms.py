@@ -82,9 +82,17 @@ def test_depthwise_convolution_is_priced_by_channels_and_whether_they_are_even()
 def test_linear_layer_is_priced_by_rows_and_padded_outputs() -> None:
     net = trace(Chain(nn.Linear(10, 33), nn.Linear(33, 5)).eval(), torch.randn(2, 7, 10))
     terms = _terms(net, "linear", {})
-    assert terms["linear:macs|14"] == pytest.approx(14 * 10 * 48 / 1e8)
+    assert terms["linear:macs|14 ragged"] == pytest.approx(14 * 10 * 48 / 1e8)
     assert terms["linear:weights"] == pytest.approx(330 * 4 / 1e7)
     assert terms["linear:bytes"] == pytest.approx(14 * (10 + 33) * 4 / 1e7)
+
+
+@pytest.mark.parametrize(("ins", "outs", "ragged"), [(32, 48, ""), (33, 48, " ragged"), (32, 40, " ragged")])
+def test_linear_layer_of_widths_beside_the_step_has_a_rate_of_its_own(
+    ins: int, outs: int, ragged: str
+) -> None:
+    net = trace(Chain(nn.Linear(ins, outs), nn.Linear(outs, 5)).eval(), torch.randn(2, 7, ins))
+    assert f"linear:macs|14{ragged}" in _terms(net, "linear", {})
 
 
 class Attention(nn.Module):

@@ -115,12 +115,17 @@ def _depthwise(at: Sized) -> Terms:
 
 
 def _linear(at: Sized) -> Terms:
-    """A matrix of weights on rows: multiply-accumulates over padded output features."""
+    """A matrix of weights on rows: multiply-accumulates over padded output features.
+
+    Widths that are no multiple of the runtime's step have a rate of their own: their tails are computed in
+    another way.
+    """
     *rows, outs = at.outputs[0]
     count = math.prod(rows)
-    features = at.macs // max(1, count * outs)
+    features, step = at.macs // max(1, count * outs), at.stairs.linear_out
+    ragged = " ragged" if features % step or outs % step else ""
     return {
-        f"linear:macs|{count}": count * features * ceil_to(outs, at.stairs.linear_out) / _MACS,
+        f"linear:macs|{count}{ragged}": count * features * ceil_to(outs, step) / _MACS,
         "linear:bytes": _bytes((count, features), at.outputs[0]),
         "linear:weights": _bytes((features, outs)),
         "linear:calls": 1 / _CALLS,
