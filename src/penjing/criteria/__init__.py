@@ -5,7 +5,7 @@ from penjing.criteria.combine import NORMALISATIONS, Aggregate, Normalise
 from penjing.criteria.combined import Combined
 from penjing.criteria.criterion import Criterion, NetworkCriterion, Record, UnitCriterion, WeightCriterion
 from penjing.criteria.custom import Custom
-from penjing.criteria.derivatives import Curvature
+from penjing.criteria.derivatives import Curvature, takes_loss
 from penjing.criteria.fisher import Fisher
 from penjing.criteria.geometric_median import GeometricMedian
 from penjing.criteria.gradient import Gradient
@@ -54,4 +54,5 @@ __all__ = [
     "collect",
     "get",
     "score",
+    "takes_loss",
 ]

@@ -16,8 +16,8 @@ def fisher(weight: Tensor, gradient_squared: Tensor, *, batches: int) -> Tensor:
     """w^2 / 2 * mean over batches of (dL/dw)^2 of every element.
 
     The mean is the diagonal of the empirical Fisher matrix, which near a minimum of a likelihood stands in
-    for the Hessian. It is that of batches as they are given: a batch's gradient is the mean over its samples, in
-    which they cancel, so that larger batches have smaller figures. Batches of one sample give the Fisher
+    for the Hessian. It is that of batches as they are given: a batch's gradient is the mean over its samples,
+    in which they cancel, so that larger batches have smaller figures. Batches of one sample give the Fisher
     information of samples.
 
     Args:

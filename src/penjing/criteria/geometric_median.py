@@ -42,8 +42,8 @@ def geometric_median(slices: Sequence[Tensor]) -> Tensor:
         apart = (squares[here, None] + squares[None, begin:] - 2 * inner).clamp_(min=0)
         apart.diagonal().zero_()
         apart.sqrt_()
-        total[here] += apart.sum(1, dtype=torch.float64)
-        total[begin + _ROWS :] += apart[:, _ROWS:].sum(0, dtype=torch.float64)
+        total[here] += apart.sum(1)
+        total[begin + _ROWS :] += apart[:, _ROWS:].sum(0)
     return total
 
 

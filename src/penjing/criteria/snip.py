@@ -31,9 +31,9 @@ def snip(weight: Tensor, gradient_sum: Tensor, *, total: float) -> Tensor:
     Raises:
         ValueError: total < 0.
 
-    Source: Lee et al. 2019, arXiv:1810.02340, section 4, the saliency s_j; their derivative by the mask is w *
-    dL/dw at a mask of ones. They ask it of one batch at initialisation; here it is asked of a trained network,
-    whose gradients over all data are near zero: with few batches it ranks what is left by chance.
+    Source: Lee et al. 2019, arXiv:1810.02340, section 4, the saliency s_j; their derivative by the mask is
+    w * dL/dw at a mask of ones. They ask it of one batch at initialisation; here it is asked of a trained
+    network, whose gradients over all data are near zero: with few batches, chance ranks what is left.
     """
     if total < 0:
         raise ValueError(f"a share of {total}")
