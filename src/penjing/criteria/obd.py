@@ -42,11 +42,12 @@ def obd(weight: Tensor, curvature: Tensor, *, batches: int) -> Tensor:
 class Obd(WeightCriterion):
     """w^2 / 2 times the diagonal of the Hessian, summed over all weights of a unit.
 
-    A unit whose sum is negative is worth 0. The paper's curvatures are positive by construction; those of the
-    exact Hessian need not be, and an estimate of a small one is as often negative. Each weight keeps its sign
-    until the unit's are added up: the errors of the probes cancel in a sum, and would all count as worth if
-    every weight were clamped or taken absolutely first. A negative sum says that the loss falls without the
-    unit, as far as curvature tells: there is nothing to keep, where the absolute value would keep it.
+    A unit is worth the absolute value of its sum. The paper's curvatures are positive by construction; those of
+    the exact Hessian need not be, and an estimate of a small one is as often negative. Each weight keeps its
+    sign until those of a unit are added up: the errors of the probes cancel in a sum, and would all count as
+    worth if every weight were taken absolutely first. A negative sum says that the loss bends down, and a
+    parabola that falls without end is not to be believed so far out: what is known is how much the unit
+    matters. Clamped at 0, all such units would be equal, and go in the order of their indices.
 
     Attributes:
         probes: random directions a batch, each one more backward pass; the error of the estimate falls with
@@ -79,8 +80,8 @@ class Obd(WeightCriterion):
         return obd(weight, curvature, batches=statistics.batches)
 
     def finish(self, total: Tensor) -> Tensor:
-        """Not less than 0."""
-        return total.clamp(min=0)
+        """The absolute value."""
+        return total.abs()
 
     def _curvature(self) -> Curvature:
         return Curvature(self.probes, self.seed)
