@@ -137,7 +137,7 @@ def test_custom_may_use_whole_numbers_and_truth_values() -> None:
 
 @pytest.mark.parametrize(
     "criterion",
-    ["lamp", "bn_scale", "geometric_median", "movement", "obd", Combined((("snip", 0.5), (Movement(), 0.5)))],
+    ["bn_scale", "movement", "obd", Combined((("snip", 0.5), (Movement(), 0.5)))],
     ids=lambda one: one if isinstance(one, str) else "combined",
 )
 def test_prune_takes_any_criterion(criterion: Any) -> None:

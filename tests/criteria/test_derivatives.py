@@ -188,7 +188,7 @@ def test_curvature_is_the_exact_diagonal_but_for_the_error_that_probes_have() ->
     flat = torch.cat([found[name].flatten() for name, _ in net.model.named_parameters()])
     full = [exact(net.model, networks.cross_entropy, batch) for batch in batches]
     expected = sum(one.diagonal() for one in full)
-    # v_i (H v)_i = H_ii + sum over j of H_ij v_i v_j: its variance is the sum of the other squares in the row.
+    # v_i (H v)_i = H_ii + sum of H_ij v_i v_j: its variance is the sum of the other squares in the row.
     variance = sum(one.square().sum(1) - one.diagonal().square() for one in full) / asked.probes
     errors = (flat - expected) / variance.sqrt()
     assert float(errors.abs().max()) < 4.5

@@ -42,10 +42,10 @@ def obd(weight: Tensor, curvature: Tensor, *, batches: int) -> Tensor:
 class Obd(WeightCriterion):
     """w^2 / 2 times the diagonal of the Hessian, summed over all weights of a unit.
 
-    A unit is worth the absolute value of its sum. The paper's curvatures are positive by construction; those of
-    the exact Hessian need not be, and an estimate of a small one is as often negative. Each weight keeps its
-    sign until those of a unit are added up: the errors of the probes cancel in a sum, and would all count as
-    worth if every weight were taken absolutely first. A negative sum says that the loss bends down, and a
+    A unit is worth the absolute value of its sum. The paper's curvatures are positive by construction; those
+    of the exact Hessian need not be, and an estimate of a small one is as often negative. Each weight keeps
+    its sign until those of a unit are added up: the errors of the probes cancel in a sum, and would all count
+    as worth if every weight were taken absolutely first. A negative sum says that the loss bends down, and a
     parabola that falls without end is not to be believed so far out: what is known is how much the unit
     matters. Clamped at 0, all such units would be equal, and go in the order of their indices.
 
