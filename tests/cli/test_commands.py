@@ -74,9 +74,14 @@ def test_devices_and_criteria_list_every_entry(capsys: pytest.CaptureFixture[str
     assert [row["name"] for row in record(capsys, "criteria")] == list(CRITERIA)
     assert all(name in printed(capsys, "devices") for name in DEVICES)
     assert all(name in printed(capsys, "criteria") for name in CRITERIA)
-    needs = {row["name"]: row["needs"] for row in record(capsys, "criteria")}
-    assert needs["taylor"] == ["data", "loss"]
-    assert needs["magnitude"] == []
+    rows = {row["name"]: row for row in record(capsys, "criteria")}
+    assert rows["taylor"]["needs"] == rows["obd"]["needs"] == ["data", "loss"]
+    assert rows["obs"]["needs"] == ["data"]
+    assert rows["magnitude"]["needs"] == []
+    assert (rows["obd"]["scores"], rows["bn_scale"]["scores"]) == ("weights", "units")
+    assert (rows["obd"]["cost"], rows["magnitude"]["cost"]) == ("9 backwards a batch", "weights alone")
+    heading = printed(capsys, "criteria").splitlines()[1]
+    assert heading.split() == ["criterion", "scores", "needs", "cost", "source"]
 
 
 def test_inspect_shows_axes_and_why_others_are_frozen(

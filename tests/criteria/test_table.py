@@ -4,20 +4,31 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
 from penjing import criteria
 from penjing.criteria import (
     CRITERIA,
     Activity,
     Apoz,
+    BnScale,
     Correlation,
     Entropy,
+    Fisher,
+    GeometricMedian,
+    Gradient,
     HRank,
     Information,
+    Lamp,
     Magnitude,
+    Movement,
+    Need,
+    Obd,
     Obs,
     Random,
+    Snip,
     Taylor,
+    TaylorSquared,
 )
 from penjing.criteria.random import random
 from penjing.errors import PenjingError
@@ -26,7 +37,16 @@ from tests.criteria import networks
 #: Every entry of the table has a case here: options that it takes, options that it refuses.
 CASES = {
     "magnitude": ([Magnitude(), Magnitude(1), Magnitude(p=3)], [{"p": 0}, {"p": -1}, {"p": float("nan")}]),
+    "lamp": ([Lamp()], []),
+    "bn_scale": ([BnScale()], []),
+    "geometric_median": ([GeometricMedian()], []),
+    "gradient": ([Gradient()], []),
     "taylor": ([Taylor()], []),
+    "taylor_squared": ([TaylorSquared()], []),
+    "snip": ([Snip()], []),
+    "movement": ([Movement()], []),
+    "fisher": ([Fisher()], []),
+    "obd": ([Obd(), Obd(probes=32), Obd(seed=3)], [{"probes": 0}, {"probes": -1}]),
     "obs": ([Obs()], []),
     "activity": (
         [Activity(), Activity(of="max"), Activity(threshold=1e-9)],
@@ -57,6 +77,8 @@ def test_criterion_is_a_frozen_record_that_knows_its_name_needs_and_source(name:
     assert criterion.record.name == name
     assert "arXiv" in criterion.record.source
     assert criterion.record.scores in ("weights", "units")
+    assert (criterion.record.cost in ("weights alone", "nothing")) == (not criterion.record.needs)
+    assert criterion.record.cost
     with pytest.raises(dataclasses.FrozenInstanceError):
         criterion.anything = 1  # type: ignore[attr-defined]
 
@@ -64,7 +86,9 @@ def test_criterion_is_a_frozen_record_that_knows_its_name_needs_and_source(name:
 @pytest.mark.parametrize("name", CRITERIA)
 def test_criterion_gives_finite_different_scores_for_every_case(name: str) -> None:
     net = networks.residual()
-    needs = criteria.get(name).record.needs
+    if name == "bn_scale":  # of ones, untrained
+        nn.init.uniform_(net.model.get_parameter("norm.weight"))
+    needs = frozenset[Need]().union(*(criterion.record.needs for criterion in CASES[name][0]))
     statistics = criteria.collect(net, needs, data=networks.images(2), loss=networks.cross_entropy)
     for criterion in CASES[name][0]:
         scores = criteria.score(net, criterion, statistics)
@@ -87,8 +111,7 @@ def test_get_names_the_three_nearest_of_an_unknown_criterion() -> None:
     with pytest.raises(PenjingError) as caught:
         criteria.get("tailor")
     assert caught.value.code == "PJ301"
-    assert len(caught.value.tries) == 3
-    assert caught.value.tries[0] == "`taylor`"
+    assert caught.value.tries == ("`taylor`", "`taylor_squared`", "`fisher`")
 
 
 def test_get_hands_back_a_criterion_that_is_one() -> None:

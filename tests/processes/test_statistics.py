@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from penjing.criteria import Correlation, HRank, Information, collect, score
+from penjing.criteria import Correlation, HRank, Information, collect, get, score
+from penjing.criteria.combined import Combined
+from penjing.criteria.obd import Obd
 from penjing.criteria.obs import Obs
 from penjing.criteria.taylor import Taylor
 from penjing.network import trace
@@ -42,6 +44,21 @@ def taylor() -> dict[str, Tensor]:
     return _scores(Taylor())
 
 
+def of_derivatives() -> dict[str, Tensor]:
+    """All kinds of them, one criterion after another."""
+    names = ("gradient", "snip", "movement", "fisher", "taylor_squared")
+    parts = [*((get(name), name) for name in names), (Obd(probes=2), "obd")]
+    torch.manual_seed(0)
+    net = trace(Residual().eval(), torch.randn(2, 1, 4, 4))
+    needs = Combined(tuple((part, 1.0) for part, _ in parts)).record.needs
+    statistics = collect(net, needs, data=data(), loss=loss)
+    found = {}
+    for part, name in parts:
+        scores = score(net, part, statistics, normalise="none")
+        found |= {f"{name} {axis}": worth for axis, worth in scores.items()}
+    return found
+
+
 def obs() -> dict[str, Tensor]:
     return _scores(Obs())
 
@@ -66,7 +83,16 @@ def hrank() -> dict[str, Tensor]:
     return _scores(HRank())
 
 
-FUNCTIONS = [taylor, obs, obs_of_one_batch, information, information_of_one_batch, correlation, hrank]
+FUNCTIONS = [
+    taylor,
+    of_derivatives,
+    obs,
+    obs_of_one_batch,
+    information,
+    information_of_one_batch,
+    correlation,
+    hrank,
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +109,7 @@ def test_scores_of_two_processes_are_those_of_one(function: Any, found: list[dic
             torch.testing.assert_close(ranked[function.__name__][name], worth, rtol=TOLERANCE, atol=0)
 
 
-@pytest.mark.parametrize("function", [taylor, obs])
+@pytest.mark.parametrize("function", [taylor, of_derivatives, obs])
 def test_scores_are_of_the_same_bits_in_all_processes(function: Any, found: list[dict[str, Any]]) -> None:
     first, second = (ranked[function.__name__] for ranked in found)
     assert all(torch.equal(first[name], second[name]) for name in first)

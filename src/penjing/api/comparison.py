@@ -13,7 +13,7 @@ from torch import nn
 
 from penjing.api.prune import Result, prune
 from penjing.api.targets import checked_kind, criterion_named
-from penjing.criteria import CRITERIA, Criterion
+from penjing.criteria import CRITERIA, Criterion, takes_loss
 from penjing.devices import Device
 from penjing.errors import PenjingError
 from penjing.plan import Budget
@@ -168,7 +168,7 @@ def _allowed(data: Iterable[Any] | None, loss: Loss | None) -> dict[Criterion | 
         needs = make().record.needs
         if needs and data is None:
             found[name] = "it needs data"
-        elif "gradients" in needs and loss is None:
+        elif loss is None and any(takes_loss(need) for need in needs):
             found[name] = "it needs a loss"
         else:
             found[name] = ""

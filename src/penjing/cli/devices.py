@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penjing.cli.output import Json, draw, print_record, table
-from penjing.criteria import CRITERIA
+from penjing.criteria import CRITERIA, takes_loss
 from penjing.devices import describe
 
 
@@ -29,29 +29,33 @@ def devices(json: Json = False) -> None:
 
 
 def criteria(json: Json = False) -> None:
-    """List the criteria, and what each needs."""
+    """List the criteria: what each scores, needs and costs."""
     rows = criteria_rows()
     if json:
         print_record(rows)
         return
     lines = [
-        [row["name"], row["summary"], " and ".join(row["needs"]) or "nothing", row["source"]] for row in rows
+        [row["name"], row["scores"], " and ".join(row["needs"]) or "nothing", row["cost"], row["source"]]
+        for row in rows
     ]
-    draw(table(["criterion", "worth of a unit", "needs", "source"], lines, left=4))
+    draw(table(["criterion", "scores", "needs", "cost", "source"], lines, left=5))
 
 
 def criteria_rows() -> list[dict[str, Any]]:
-    """One row per criterion; gradients come from data and a loss."""
+    """One row per criterion; what it needs is data, a loss, both or nothing."""
     rows = []
     for name, make in CRITERIA.items():
         record = make().record
-        needs = ["data", "loss"] if "gradients" in record.needs else []
+        needs = ["data"] if record.needs else []
+        if any(takes_loss(need) for need in record.needs):
+            needs.append("loss")
         rows.append(
             {
                 "name": name,
                 "summary": record.summary,
                 "scores": record.scores,
                 "needs": needs,
+                "cost": record.cost,
                 "normalise": record.normalise,
                 "source": record.source,
             }

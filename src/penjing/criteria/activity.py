@@ -43,6 +43,7 @@ class Activity(UnitCriterion):
         needs=frozenset({"activations"}),
         normalise="mean",
         source="Molchanov et al. 2017, arXiv:1611.06440",
+        cost="one forward a batch",
     )
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ class Apoz(UnitCriterion):
         needs=frozenset({"activations"}),
         normalise="none",
         source="Hu et al. 2016, arXiv:1607.03250",
+        cost="one forward a batch",
     )
 
     def worth(self, axis: Axis, statistics: Statistics) -> Tensor:

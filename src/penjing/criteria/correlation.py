@@ -84,6 +84,7 @@ class Correlation(UnitCriterion):
         needs=frozenset({"activations", "correlations"}),
         normalise="none",
         source="Suau et al. 2018, arXiv:1807.10585; Wang et al. 2019 (COP), arXiv:1906.10337",
+        cost="one forward a batch",
     )
 
     def worth(self, axis: Axis, statistics: Statistics) -> Tensor:

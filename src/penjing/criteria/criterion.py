@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
-from penjing.criteria.combine import Normalise
+from penjing.criteria.combine import Aggregate, Normalise
 from penjing.criteria.statistics import Need, Statistics
-from penjing.network import Axis
+from penjing.network import Axis, Network
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Record:
         needs: the statistics to collect; empty where the weights alone do.
         normalise: how its scores are made comparable across axes unless the user says otherwise.
         source: where it was published.
+        cost: what it takes, in a few words; empty where nobody has said.
     """
 
     name: str
@@ -33,12 +35,16 @@ class Record:
     needs: frozenset[Need]
     normalise: Normalise
     source: str
+    cost: str = ""
 
 
 class Criterion(ABC):
-    """What every criterion has; derive from `WeightCriterion` or `UnitCriterion`."""
+    """What every criterion has; derive from `WeightCriterion`, `UnitCriterion` or `NetworkCriterion`."""
 
-    record: ClassVar[Record]
+    @property
+    @abstractmethod
+    def record(self) -> Record:
+        """What is to be known of it: a class attribute where its options change nothing of it."""
 
 
 class WeightCriterion(Criterion):
@@ -71,3 +77,20 @@ class UnitCriterion(Criterion):
     @abstractmethod
     def worth(self, axis: Axis, statistics: Statistics) -> Tensor:
         """The worth of every unit, float64 [axis.size]; larger means keep."""
+
+
+class NetworkCriterion(Criterion):
+    """Says what every unit of every axis is worth, where that takes a look at the network itself."""
+
+    @abstractmethod
+    def worth(self, net: Network, statistics: Statistics, *, aggregate: Aggregate) -> Mapping[str, Tensor]:
+        """The worth of all units.
+
+        Args:
+            net: the network; not to be changed.
+            statistics: what was collected; holds at least what the record says it needs.
+            aggregate: how slices of a unit are put together, where that is a question.
+
+        Returns:
+            The name of every axis that may be cut -> float64 [size], on the CPU; larger means keep.
+        """

@@ -60,6 +60,7 @@ class Entropy(UnitCriterion):
         needs=frozenset({"activations"}),
         normalise="mean",
         source="Luo and Wu 2017, arXiv:1706.05791",
+        cost="one forward a batch",
     )
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ class HRank(UnitCriterion):
         needs=frozenset({"activations", "ranks"}),
         normalise="mean",
         source="Lin et al. 2020, arXiv:2002.10179",
+        cost="one forward a batch",
     )
 
     def worth(self, axis: Axis, statistics: Statistics) -> Tensor:

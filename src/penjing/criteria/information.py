@@ -69,6 +69,7 @@ class Information(UnitCriterion):
         needs=frozenset({"activations"}),
         normalise="none",
         source="Battiti 1994, IEEE TNN 5(4); for layers, Tishby and Zaslavsky 2015, arXiv:1503.02406",
+        cost="one forward a batch",
     )
 
     def __post_init__(self) -> None:

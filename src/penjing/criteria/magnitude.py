@@ -53,6 +53,7 @@ class Magnitude(WeightCriterion):
         needs=frozenset(),
         normalise="mean",
         source="Li et al. 2017, arXiv:1608.08710; He et al. 2018, arXiv:1808.06866",
+        cost="weights alone",
     )
 
     def __post_init__(self) -> None:

@@ -171,6 +171,7 @@ class Obs(UnitCriterion):
         needs=frozenset({"grams"}),
         normalise="none",
         source="Hassibi and Stork 1992, NeurIPS 5; Kurtic et al. 2023 (ZipLM), arXiv:2302.04089",
+        cost="one backward a batch",
     )
 
     def worth(self, axis: Axis, statistics: Statistics) -> Tensor:

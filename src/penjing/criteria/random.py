@@ -47,6 +47,7 @@ class Random(UnitCriterion):
         needs=frozenset(),
         normalise="none",
         source="Li et al. 2017, arXiv:1608.08710; Mittal et al. 2018, arXiv:1801.10447",
+        cost="nothing",
     )
 
     def worth(self, axis: Axis, statistics: Statistics) -> Tensor:

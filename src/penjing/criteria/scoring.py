@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from penjing.criteria.combine import NORMALISATIONS, Aggregate, Normalise, aggregated
-from penjing.criteria.criterion import Criterion, UnitCriterion, WeightCriterion
+from penjing.criteria.combine import NORMALISATIONS, Aggregate, Normalise
+from penjing.criteria.criterion import Criterion, NetworkCriterion, UnitCriterion, WeightCriterion
+from penjing.criteria.slices import over_slices
 from penjing.criteria.statistics import Statistics
 from penjing.errors import PenjingError
-from penjing.network import Axis, Member, Network
+from penjing.network import Axis, Network
 
 
 def score(
@@ -46,18 +45,14 @@ def score(
     """
     record, given = criterion.record, statistics or Statistics()
     if not record.needs <= given.holds:
-        missing = ", ".join(sorted(record.needs - given.holds))
+        missing = ", ".join(sorted(str(need) for need in record.needs - given.holds))
         raise PenjingError(
             "PJ302",
             f"`{record.name}` cannot score without {missing}",
             because="they come from data and a loss, and none were collected",
             tries=["statistics=criteria.collect(net, criterion.record.needs, data=..., loss=...)"],
         )
-    if isinstance(criterion, WeightCriterion):
-        raw = _over_weights(net, criterion, given, aggregate)
-    else:
-        assert isinstance(criterion, UnitCriterion), f"{criterion} scores neither weights nor units"
-        raw = {axis.name: criterion.worth(axis, given).detach().cpu().double() for axis in net.prunable}
+    raw = _raw(net, criterion, given, aggregate)
     normalised = NORMALISATIONS[normalise or record.normalise]
     scores: dict[str, Tensor] = {}
     for axis in net.prunable:
@@ -66,45 +61,14 @@ def score(
     return scores
 
 
-def _over_weights(
-    net: Network, criterion: WeightCriterion, statistics: Statistics, how: Aggregate
-) -> dict[str, Tensor]:
-    """Each parameter is scored once and reduced to the indices of every dimension that an axis runs along."""
-    slices: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-    for name, (weight, members) in _carriers(net).items():
-        worth = criterion.worth(name, weight, statistics)
-        assert worth.shape == weight.shape, f"{criterion.record.name}: {worth.shape} for {weight.shape}"
-        along = {dim: _reduced(worth, dim) for dim in {member.dim for _, member in members}}
-        for axis, member in members:
-            slices[axis].append((along[member.dim], torch.tensor(member.units, dtype=torch.int64)))
-    return {
-        axis.name: criterion.finish(aggregated(slices[axis.name], axis.size, how=how))
-        for axis in net.prunable
-    }
-
-
-def _carriers(net: Network) -> Mapping[str, tuple[Tensor, Sequence[tuple[str, Member]]]]:
-    """Every parameter that carries an axis which may be cut, once, with the dimensions that do."""
-    trained: dict[str, nn.Parameter] = dict(net.model.named_parameters(remove_duplicate=False))
-    first: dict[int, str] = {}
-    found: dict[str, tuple[Tensor, list[tuple[str, Member]]]] = {}
-    seen: set[tuple[int, str, int, tuple[int, ...]]] = set()
-    for axis in net.prunable:
-        for member in axis.members:
-            if (weight := trained.get(member.tensor)) is None:
-                continue
-            place = (id(weight), axis.name, member.dim, member.units)
-            if place not in seen:
-                seen.add(place)
-                name = first.setdefault(id(weight), member.tensor)
-                found.setdefault(name, (weight.detach(), []))[1].append((axis.name, member))
-    return found
-
-
-def _reduced(worth: Tensor, dim: int) -> Tensor:
-    """Sums over every dimension but `dim`, in float64."""
-    others = [place for place in range(worth.dim()) if place != dim]
-    return (worth.sum(others, dtype=torch.float64) if others else worth.double()).cpu()
+def _raw(net: Network, criterion: Criterion, statistics: Statistics, how: Aggregate) -> Mapping[str, Tensor]:
+    if isinstance(criterion, WeightCriterion):
+        totals = over_slices(net, lambda name, weight: criterion.worth(name, weight, statistics), how=how)
+        return {name: criterion.finish(total) for name, total in totals.items()}
+    if isinstance(criterion, NetworkCriterion):
+        return criterion.worth(net, statistics, aggregate=how)
+    assert isinstance(criterion, UnitCriterion), f"{criterion} scores neither weights nor units"
+    return {axis.name: criterion.worth(axis, statistics).detach().cpu().double() for axis in net.prunable}
 
 
 def _check(axis: Axis, scores: Tensor, name: str) -> None:

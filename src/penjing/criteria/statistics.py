@@ -13,28 +13,24 @@ from torch import Tensor, nn
 
 from penjing import processes
 from penjing.criteria.activations import DETAILS, Activations, Activity, Detail, observe
+from penjing.criteria.derivatives import Curvature, Derivatives, Slope, check_finite, takes_loss
 from penjing.criteria.grams import Grams
 from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.network.batch import Batch
 
-Need = Literal["gradients", "grams", "activations", "correlations", "ranks"]
+Need = Slope | Literal["grams", "activations", "correlations", "ranks"]
 """What can be asked of the collector.
 
-`gradients`: the sum over batches of |dL/dw|. `grams`: Gram matrices of what layers read, without labels.
-`activations`: how large those of every unit are, and how often zero; `correlations` of every two units and
-`ranks` of their maps come with them.
+`gradients`: the sum over batches of |dL/dw|; `signed_gradients`: of dL/dw; `squared_gradients`: of
+(dL/dw)^2. `squared_products`: the sum over batches, for each unit, of the square of w * dL/dw summed over all
+its weights. `Curvature(probes, seed)`: the diagonal of the Hessian. `grams`: Gram matrices of what layers
+read, without labels. `activations`: how large those of every unit are, and how often zero; `correlations` of
+every two units and `ranks` of their maps come with them.
 """
 
-_BECAUSE: Mapping[Need, str] = MappingProxyType(
-    {
-        "gradients": "gradients of the loss over calibration batches are needed",
-        "grams": "calibration batches have to be run through the network",
-        "activations": "calibration batches have to be run through the network",
-        "correlations": "calibration batches have to be run through the network",
-        "ranks": "calibration batches have to be run through the network",
-    }
-)
+_WITH_LOSS = "gradients of the loss over calibration batches are needed"
+_WITHOUT = "calibration batches have to be run through the network"
 
 Loss = Callable[[Any, Any], Any]
 """(outputs, batch) -> a tensor of one element, made of the outputs."""
@@ -50,6 +46,12 @@ class Statistics:
         gradients: parameter name (every alias of it) -> sum over batches of |dL/dw|, float64, shaped as the
             parameter. Empty where they were not asked for. A parameter that the loss does not depend on has
             zeros.
+        signed_gradients: likewise, of dL/dw.
+        saliency: where these were asked for, the sum over all parameters of |w * sum over batches of dL/dw|.
+        squared_gradients: likewise, of (dL/dw)^2.
+        squared_products: axis name -> for each unit the sum over batches of (sum over all its weights of
+            w * dL/dw)^2, float64 [size].
+        curvatures: for what was asked, parameter name -> sum over batches of the estimated d2L/dw2.
         grams: collected layer by layer when they are asked for; None where they were not to be.
         activations: of every axis; None where they were not to be.
     """
@@ -59,6 +61,11 @@ class Statistics:
     gradients: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     grams: Grams | None = None
     activations: Activations | None = None
+    signed_gradients: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    saliency: float = 0.0
+    squared_gradients: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    squared_products: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    curvatures: Mapping[Curvature, Mapping[str, Tensor]] = field(default_factory=lambda: MappingProxyType({}))
 
     def activations_of(self, axis: str) -> Sequence[Activity]:
         """At every place where the axis is looked at; they have been collected.
@@ -72,9 +79,13 @@ class Statistics:
     @property
     def holds(self) -> frozenset[Need]:
         """What was collected."""
-        found: set[Need] = set()
-        if self.gradients:
-            found.add("gradients")
+        slopes: dict[Need, Mapping[str, Tensor]] = {
+            "gradients": self.gradients,
+            "signed_gradients": self.signed_gradients,
+            "squared_gradients": self.squared_gradients,
+            "squared_products": self.squared_products,
+        }
+        found = {need for need, sums in slopes.items() if sums} | self.curvatures.keys()
         if self.grams is not None:
             found.add("grams")
         if self.activations is not None:
@@ -103,17 +114,18 @@ def collect(
     Raises:
         PenjingError: PJ302, data or a loss is needed and missing; PJ303, a loss or gradient that is not
             finite; PJ304, no batch at all; PJ307, what the loss returns is no scalar that depends on the
-            weights; PJ310, a batch that does not run through the model.
+            weights; PJ308, there is no second derivative; PJ310, a batch that does not run through the model.
     """
     if not needs:
         return Statistics()
-    if data is None or (loss is None and "gradients" in needs):
-        wanted = (("data", data), ("loss", loss if "gradients" in needs else ...))
+    slopes = [need for need in needs if takes_loss(need)]
+    if data is None or (loss is None and slopes):
+        wanted = (("data", data), ("loss", loss if slopes else ...))
         missing = " and ".join(name for name, given in wanted if given is None)
         raise PenjingError(
             "PJ302",
-            f"cannot collect {', '.join(sorted(needs))} without {missing}",
-            because=_BECAUSE["gradients" if "gradients" in needs else min(needs)],
+            f"cannot collect {', '.join(sorted(map(str, needs)))} without {missing}",
+            because=_WITH_LOSS if slopes else _WITHOUT,
             tries=["data=batches, loss=lambda outputs, batch: ...", 'criterion="magnitude" needs neither'],
         )
     if isinstance(data, Tensor):
@@ -123,35 +135,30 @@ def collect(
             tries=["data=[tensor]", "data=a DataLoader, or any other iterable of batches"],
         )
     details: set[Detail] = set(DETAILS.intersection(needs))
-    passes = bool(details) + ("grams" in needs) + ("gradients" in needs)
+    passes = bool(details) + ("grams" in needs) + bool(slopes)
     data = list(data) if passes > 1 else data  # a generator gives its batches once
     grams = Grams(net, data) if "grams" in needs else None
     activations = observe(net, data, details) if details else None
-    if "gradients" not in needs or loss is None:
+    if not slopes or loss is None:
         return Statistics(grams=grams, activations=activations)
     model = net.model
     names = _parameters(model)
     with _as_it_was(model), torch.enable_grad():
-        parameters = list(names)
-        for parameter in parameters:
+        for parameter in names:
             parameter.requires_grad_(True)
-        sums = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
+        sums = Derivatives(net, names, needs)
         total, count = 0.0, 0
         for number, given in processes.mine(data):
-            value = _loss_of(model, Batch.read(model, given, number), loss)
-            gradients = torch.autograd.grad(value, parameters, allow_unused=True)
-            for place, gradient in enumerate(gradients):
-                if gradient is not None:
-                    _check_finite(gradient, f"the gradient of `{names[parameters[place]][0]}`", number)
-                    sums[place] += gradient.detach().abs()
+            with sums.forward():
+                value = _loss_of(model, Batch.read(model, given, number), loss)
+            sums.add(value, number)
             total, count = total + float(value.detach()), count + 1
         seen = torch.tensor([total, count], dtype=torch.float64)
-        processes.sum_([seen, *sums])
+        processes.sum_([seen, *sums.tensors])
         total, count = float(seen[0]), int(seen[1])
     if not count:
         raise PenjingError("PJ304", "data holds no batch", tries=["a generator can be read only once"])
-    found = {name: sums[place] for place, p in enumerate(parameters) for name in names[p]}
-    return Statistics(count, total / count, MappingProxyType(found), grams, activations)
+    return Statistics(count, total / count, grams=grams, activations=activations, **sums.found())
 
 
 def _parameters(model: nn.Module) -> dict[nn.Parameter, list[str]]:
@@ -174,18 +181,8 @@ def _loss_of(model: nn.Module, batch: Batch, loss: Loss) -> Tensor:
             because="its value is detached from the outputs" if detached else f"it returned {seen}",
             tries=["return one number made of the outputs: functional.cross_entropy(outputs, batch[1])"],
         )
-    _check_finite(value, "the loss", batch.number)
+    check_finite(value, "the loss", batch.number)
     return value.reshape(())
-
-
-def _check_finite(tensor: Tensor, what: str, number: int) -> None:
-    if not bool(tensor.isfinite().all()):
-        raise PenjingError(
-            "PJ303",
-            f"{what} is not finite on batch {number}",
-            because="scores made of it would rank nothing",
-            tries=["look at that batch and its targets", "leave it out of data"],
-        )
 
 
 @contextmanager

@@ -8,21 +8,39 @@ from types import MappingProxyType
 
 from penjing.criteria.activity import Activity
 from penjing.criteria.apoz import Apoz
+from penjing.criteria.bn_scale import BnScale
 from penjing.criteria.correlation import Correlation
 from penjing.criteria.criterion import Criterion
 from penjing.criteria.entropy import Entropy
+from penjing.criteria.fisher import Fisher
+from penjing.criteria.geometric_median import GeometricMedian
+from penjing.criteria.gradient import Gradient
 from penjing.criteria.hrank import HRank
 from penjing.criteria.information import Information
+from penjing.criteria.lamp import Lamp
 from penjing.criteria.magnitude import Magnitude
+from penjing.criteria.movement import Movement
+from penjing.criteria.obd import Obd
 from penjing.criteria.obs import Obs
 from penjing.criteria.random import Random
+from penjing.criteria.snip import Snip
 from penjing.criteria.taylor import Taylor
+from penjing.criteria.taylor_squared import TaylorSquared
 from penjing.errors import PenjingError
 
 CRITERIA: Mapping[str, Callable[[], Criterion]] = MappingProxyType(
     {
         "magnitude": Magnitude,
+        "lamp": Lamp,
+        "bn_scale": BnScale,
+        "geometric_median": GeometricMedian,
+        "gradient": Gradient,
         "taylor": Taylor,
+        "taylor_squared": TaylorSquared,
+        "snip": Snip,
+        "movement": Movement,
+        "fisher": Fisher,
+        "obd": Obd,
         "obs": Obs,
         "random": Random,
         "activity": Activity,

@@ -53,6 +53,7 @@ class Taylor(WeightCriterion):
         needs=frozenset({"gradients"}),
         normalise="none",
         source="Molchanov et al. 2019, arXiv:1906.10771; Molchanov et al. 2017, arXiv:1611.06440",
+        cost="one backward a batch",
     )
 
     def worth(self, name: str, weight: Tensor, statistics: Statistics) -> Tensor:
