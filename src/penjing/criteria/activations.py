@@ -81,6 +81,11 @@ class Activations:
         return every
 
 
+def over_places(every: Sequence[Tensor]) -> Tensor:
+    """The mean of the figures of all places at which an axis is looked at, float64 [size]."""
+    return torch.stack(list(every)).mean(0)
+
+
 @processes.together()
 def observe(net: Network, data: Iterable[Any], details: Collection[Detail]) -> Activations:
     """Runs every batch through the network once, in eval mode, and notes what its axes do.

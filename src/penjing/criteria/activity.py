@@ -6,19 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-import torch
 from torch import Tensor
 
 from penjing.criteria.activations import Activity as Seen
+from penjing.criteria.activations import over_places
 from penjing.criteria.criterion import Record, UnitCriterion
 from penjing.criteria.statistics import Statistics
 from penjing.errors import PenjingError
 from penjing.network import Axis
-
-
-def over_places(every: list[Tensor]) -> Tensor:
-    """The mean of the figures of all places at which an axis is looked at, float64 [size]."""
-    return torch.stack(every).mean(0)
 
 
 @final

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from penjing.criteria.activity import over_places
+from penjing.criteria.activations import over_places
 from penjing.criteria.criterion import Record, UnitCriterion
 from penjing.criteria.statistics import Statistics
 from penjing.errors import PenjingError

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from penjing.criteria.activity import over_places
+from penjing.criteria.activations import over_places
 from penjing.criteria.criterion import Record, UnitCriterion
 from penjing.criteria.statistics import Statistics
 from penjing.network import Axis

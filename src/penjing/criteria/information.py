@@ -8,8 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from penjing.criteria.activations import Activity
-from penjing.criteria.activity import over_places
+from penjing.criteria.activations import Activity, over_places
 from penjing.criteria.criterion import Record, UnitCriterion
 from penjing.criteria.statistics import Statistics
 from penjing.errors import PenjingError
