@@ -12,7 +12,7 @@ from penjing.criteria.criterion import Record, WeightCriterion
 from penjing.criteria.statistics import Statistics
 
 _SORTED: Final = 2**16
-"""Up to so many weights are compared exactly; sorting a hundred million takes a core more than ten seconds."""
+"""Up to so many weights are compared exactly; a sort of 100 million takes a core more than ten seconds."""
 
 _DROPPED_BITS: Final = 12
 """Of the 24 significant bits of a float32: beyond `_SORTED` weights, the other 12 are compared."""
