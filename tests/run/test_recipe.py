@@ -16,7 +16,7 @@ import penjing as pj
 from penjing import recover
 from penjing.recover import RecoveryRecord, Situation, Step
 from penjing.run.job import Job
-from penjing.run.recipe import METHODS, _step, read_recipe, recipe_of, to_toml
+from penjing.run.recipe import METHODS, _step, options_of, read_recipe, recipe_of, to_toml
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 PLAIN = st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), TEXT)
@@ -192,3 +192,8 @@ def test_recipe_names_what_toml_cannot_say() -> None:
 )
 def test_recipe_knows_every_step(step: Step) -> None:
     assert tomllib.loads(to_toml({"recover": [_step(step)]}))["recover"][0]["method"] == type(step).__name__
+
+
+def test_options_of_a_criterion_have_those_of_criteria_inside() -> None:
+    both = pj.criteria.Combined(((pj.criteria.Magnitude(1), 0.5), ("taylor", 0.5)))
+    assert options_of(both) == {"parts": [[{"criterion": "magnitude", "p": 1}, 0.5], ["taylor", 0.5]]}

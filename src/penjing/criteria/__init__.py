@@ -7,8 +7,9 @@ from penjing.criteria.combine import NORMALISATIONS, Aggregate, Normalise
 from penjing.criteria.combined import Combined
 from penjing.criteria.correlation import Correlation
 from penjing.criteria.criterion import Criterion, NetworkCriterion, Record, UnitCriterion, WeightCriterion
+from penjing.criteria.curvature import Curvature
 from penjing.criteria.custom import Custom
-from penjing.criteria.derivatives import Curvature, takes_loss
+from penjing.criteria.derivatives import takes_loss
 from penjing.criteria.entropy import Entropy
 from penjing.criteria.fisher import Fisher
 from penjing.criteria.geometric_median import GeometricMedian

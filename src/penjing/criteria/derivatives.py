@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -13,30 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from penjing.criteria.curvature import Curvature, diagonals
 from penjing.criteria.slices import over_slices
 from penjing.errors import PenjingError
 from penjing.network import Network
-
-
-@dataclass(frozen=True)
-class Curvature:
-    """Asks for the diagonal of the Hessian of the loss.
-
-    Attributes:
-        probes: random directions a batch, each one more backward pass.
-        seed: of these.
-    """
-
-    probes: int = 8
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.probes < 1:
-            raise PenjingError("PJ306", f"probes={self.probes}: there is no curvature without any")
-
-    def __str__(self) -> str:
-        return f"curvature ({self.probes} probes, seed {self.seed})"
-
 
 Slope = Literal["gradients", "signed_gradients", "squared_gradients", "squared_products"] | Curvature
 """What takes data and a loss."""
@@ -104,8 +82,9 @@ class Derivatives:
         Raises:
             PenjingError: PJ303, a derivative is not finite; PJ308, there is no second one.
         """
-        twice = bool(self._curvatures)
-        gradients = torch.autograd.grad(value, self._parameters, allow_unused=True, create_graph=twice)
+        gradients = torch.autograd.grad(
+            value, self._parameters, allow_unused=True, create_graph=bool(self._curvatures)
+        )
         for place, gradient in enumerate(gradients):
             if gradient is not None:
                 check_finite(gradient, f"the gradient of `{self._name(place)}`", number)
@@ -113,8 +92,12 @@ class Derivatives:
                     sums[place] += _EACH[need](gradient.detach())
         if self._joint:
             self._add_joint(gradients)
-        for curvature, sums in self._curvatures.items():
-            self._add_curvature(gradients, curvature, sums, number)
+        for asked, sums in self._curvatures.items():
+            for probe in diagonals(gradients, self._parameters, asked, number=number):
+                for place, one in enumerate(probe):
+                    if one is not None:
+                        check_finite(one, f"the curvature of `{self._name(place)}`", number)
+                        sums[place] += one.to(torch.float64) / asked.probes
 
     def _name(self, place: int) -> str:
         return self._names[self._parameters[place]][0]
@@ -132,36 +115,6 @@ class Derivatives:
 
         for axis, total in over_slices(self._net, products, how="sum").items():
             self._joint[axis] += total.square()
-
-    def _add_curvature(
-        self, gradients: Sequence[Tensor | None], asked: Curvature, sums: Sequence[Tensor], number: int
-    ) -> None:
-        """V * (H v), whose mean over directions v of random signs is the diagonal of H.
-
-        Source: Hutchinson 1990, and for the diagonal Bekas, Kokiopoulou and Saad 2007, Appl. Numer. Math. 57.
-        """
-        live = [g if g is not None and g.requires_grad else None for g in gradients]
-        for probe in range(asked.probes):
-            seed = zlib.crc32(f"{asked.seed}-{number}-{probe}".encode())
-            generator = torch.Generator().manual_seed(seed)
-            signs = [_signs(parameter, generator) for parameter in self._parameters]
-            by = [sign for sign, gradient in zip(signs, live, strict=True) if gradient is not None]
-            of = [gradient for gradient in live if gradient is not None]
-            if not of:  # the loss is linear in all weights
-                return
-            try:
-                found = torch.autograd.grad(of, self._parameters, by, retain_graph=True, allow_unused=True)
-            except RuntimeError as error:
-                raise PenjingError(
-                    "PJ308",
-                    f"the loss of batch {number} cannot be differentiated twice",
-                    because=f"{error}",
-                    tries=['criterion="fisher", which stands in for curvature and takes one backward pass'],
-                ) from error
-            for place, (sign, one) in enumerate(zip(signs, found, strict=True)):
-                if one is not None:
-                    check_finite(one, f"the curvature of `{self._name(place)}`", number)
-                    sums[place] += (sign.conj() * one).real.to(torch.float64) / asked.probes
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -202,12 +155,6 @@ def check_finite(tensor: Tensor, what: str, number: int) -> None:
             because="scores made of it would rank nothing",
             tries=["look at that batch and its targets", "leave it out of data"],
         )
-
-
-def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
-    """1 or -1, evenly."""
-    drawn = torch.randint(2, like.shape, generator=generator, dtype=torch.int8)
-    return (2 * drawn - 1).to(like.device, like.dtype)
 
 
 def _wide(tensor: Tensor) -> Tensor:

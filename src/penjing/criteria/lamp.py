@@ -12,7 +12,7 @@ from penjing.criteria.criterion import Record, WeightCriterion
 from penjing.criteria.statistics import Statistics
 
 _SORTED: Final = 2**16
-"""Up to so many weights are compared exactly; sorting a hundred million takes a core tens of seconds."""
+"""Up to so many weights are compared exactly; a sort of 100 million takes a core more than ten seconds."""
 
 _DROPPED_BITS: Final = 12
 """Of the 24 significant bits of a float32: beyond `_SORTED` weights, the other 12 are compared."""
@@ -38,7 +38,8 @@ def lamp(weight: Tensor) -> Tensor:
     sorted tensor has the larger denominator; here each of them counts the others, so that the score does not
     depend on how a sort breaks ties, and equal units are worth the same. In tensors of more than 65,536
     weights, magnitudes that agree in their first 12 bits (to 1 in 2048 or better) count as equal, too: a
-    table of sums takes the place of the sort, in a twentieth of the time.
+    table of sums takes the place of the sort. On one core, 100 million weights in tensors of 8.4 million take
+    1.3 to 1.8 s with it, summing over units included, and more than ten with a sort.
     """
     flat = weight.detach().reshape(-1)
     if flat.numel() <= _SORTED:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from penjing.criteria.criterion import Record, WeightCriterion
-from penjing.criteria.derivatives import Curvature
+from penjing.criteria.curvature import Curvature
 from penjing.criteria.statistics import Statistics
 
 
@@ -48,6 +48,9 @@ class Obd(WeightCriterion):
     as worth if every weight were taken absolutely first. A negative sum says that the loss bends down, and a
     parabola that falls without end is not to be believed so far out: what is known is how much the unit
     matters. Clamped at 0, all such units would be equal, and go in the order of their indices.
+
+    PyTorch takes what is behind an operator of one's own that is marked `once_differentiable` for flat, and
+    does not say so; operators of its own that have no second derivative are refused.
 
     Attributes:
         probes: random directions a batch, each one more backward pass; the error of the estimate falls with

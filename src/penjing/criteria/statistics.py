@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from penjing import processes
 from penjing.criteria.activations import DETAILS, Activations, Activity, Detail, observe
-from penjing.criteria.derivatives import Curvature, Derivatives, Slope, check_finite, takes_loss
+from penjing.criteria.curvature import Curvature
+from penjing.criteria.derivatives import Derivatives, Slope, check_finite, takes_loss
 from penjing.criteria.grams import Grams
 from penjing.errors import PenjingError
 from penjing.network import Network

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penjing import recover
-from penjing.criteria import Aggregate, Normalise
+from penjing.criteria import Aggregate, Criterion, Normalise
 from penjing.errors import PenjingError
 from penjing.recover import Step
 from penjing.run.iterative import Iterative
@@ -208,6 +208,8 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
+    if isinstance(value, Criterion):  # one of several in another
+        return {"criterion": value.record.name, **options_of(value)}
     return getattr(value, "__name__", type(value).__name__)
 
 
