@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from penjing import compress, criteria, devices
     from penjing.api import Result, Task, load, trace
     from penjing.api import prune as prune  # type: ignore[no-redef]
+    from penjing.api import sparsify as sparsify  # type: ignore[no-redef]
     from penjing.compress import load_sparse, to_sparse
     from penjing.errors import PenjingError
     from penjing.plan import Budget, Plan
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "load_sparse",
     "prune",
+    "sparsify",
     "to_sparse",
     "trace",
 ]
@@ -68,6 +70,7 @@ _HOMES = {
     "load": "penjing.api",
     "load_sparse": "penjing.compress",
     "prune": "penjing.api",
+    "sparsify": "penjing.api",
     "to_sparse": "penjing.compress",
     "trace": "penjing.api",
 }

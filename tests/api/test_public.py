@@ -13,7 +13,7 @@ NAMES = [
     "BatchNorm",
     "Blockwise", "Budget", "FineTune", "HuggingFace", "Iterative", "Lightning", "Loop", "MLflow",
     "PenjingError", "Plan", "Reconstruct", "Result", "Synthetic", "Task", "TensorBoard", "compress",
-    "criteria", "devices", "load", "load_sparse", "prune", "to_sparse", "trace",
+    "criteria", "devices", "load", "load_sparse", "prune", "sparsify", "to_sparse", "trace",
 ]  # fmt: skip
 
 

@@ -1,19 +1,22 @@
 """Masks: which single weights, groups or blocks of weights go, when, and what keeps them away."""
 
 from penjing.compress.masks.block import Block, Columns, Kernels, Rows
-from penjing.compress.masks.choose import Chosen, choose
+from penjing.compress.masks.chance import RandomWeights
+from penjing.compress.masks.choose import Chosen, Unsuited, choose
 from penjing.compress.masks.erk import ERK, erk
 from penjing.compress.masks.gradual import Gradual
 from penjing.compress.masks.held import held
 from penjing.compress.masks.masks import MaskCount, Masks
-from penjing.compress.masks.module import Masked, apply, bake, masks_of, strip, zero
+from penjing.compress.masks.module import Masked, apply, bake, masks_of, named, objection, strip, zero
 from penjing.compress.masks.named import PATTERNS, pattern_named
 from penjing.compress.masks.nm import NM
 from penjing.compress.masks.pattern import Pattern, Unstructured
+from penjing.compress.masks.record import MasksRecord, WeightRecord
 from penjing.compress.masks.rule import Layer, Rule
 from penjing.compress.masks.schedule import Cubic, Exponential, Iterative, Multistep, OneShot, Schedule
 from penjing.compress.masks.share import KeepTop, Sparsity
 from penjing.compress.masks.threshold import Below, BelowMaxOver, BelowMean
+from penjing.compress.masks.wanda import Wanda, wanda
 from penjing.compress.masks.weights import Weight, weights
 
 __all__ = [
@@ -36,23 +39,31 @@ __all__ = [
     "MaskCount",
     "Masked",
     "Masks",
+    "MasksRecord",
     "Multistep",
     "OneShot",
     "Pattern",
+    "RandomWeights",
     "Rows",
     "Rule",
     "Schedule",
     "Sparsity",
     "Unstructured",
+    "Unsuited",
+    "Wanda",
     "Weight",
+    "WeightRecord",
     "apply",
     "bake",
     "choose",
     "erk",
     "held",
     "masks_of",
+    "named",
+    "objection",
     "pattern_named",
     "strip",
+    "wanda",
     "weights",
     "zero",
 ]

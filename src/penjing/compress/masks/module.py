@@ -173,6 +173,11 @@ def held_by(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Param
     return {name: parameter_of(*_places(model, name, mask)[0]) for name, mask in masks.items()}
 
 
+def named(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Every parameter by all of its names, which are those of the model without masks."""
+    return {name: parameter_of(module, own) for name, module, own in parameters(model)}
+
+
 def parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """Name, module and own name of every parameter, masked or not; shared ones under all of their names."""
     for path, module in model.named_modules(remove_duplicate=False):
