@@ -6,10 +6,20 @@ from copy import deepcopy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from penjing.compress.masks import NM, Cubic, Gradual, Iterative, Masks, Multistep, OneShot, masks_of
-from penjing.criteria import Statistics, Taylor
+from penjing.compress.masks import (
+    NM,
+    Cubic,
+    Gradual,
+    Iterative,
+    Masks,
+    Multistep,
+    OneShot,
+    RandomWeights,
+    masks_of,
+)
+from penjing.criteria import Statistics, Taylor, WeightCriterion
 from penjing.errors import PenjingError
 from tests.compress.masks.models import convolutional
 from tests.compress.masks.test_masks import OPTIMIZERS
@@ -124,3 +134,24 @@ def test_weights_are_as_they_were_where_masks_cannot_be_chosen() -> None:
         Gradual(model, OneShot(0.5)).step()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, before[name], equal_nan=True, rtol=0, atol=0)
+
+
+class Changing(WeightCriterion):
+    """Something else at every call."""
+
+    record = RandomWeights.record
+
+    def worth(self, name: str, weight: Tensor, statistics: Statistics) -> Tensor:
+        return torch.rand(weight.shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4", "4x1"])
+def test_what_is_gone_stays_gone_whatever_a_criterion_says_later(pattern: str) -> None:
+    model = convolutional()
+    gradual = Gradual(model, Multistep({0: 0.3, 1: 0.4, 2: 0.5}), pattern=pattern, criterion=Changing())
+    before = None
+    for _ in range(3):
+        gradual.step()
+        assert before is None or not any(bool((gradual.masks[n] & ~before[n]).any()) for n in before)
+        before = gradual.masks
+    assert gradual.masks.sparsity == pytest.approx(0.5, abs=1e-2)

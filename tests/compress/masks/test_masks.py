@@ -315,3 +315,32 @@ def test_masks_of_a_copy_are_its_own() -> None:
     twin = deepcopy(attention)
     bake(apply(twin, {"inner.weight": torch.ones(8, 8) > 0}))
     assert torch.equal(twin(torch.arange(5)[None]), attention(torch.arange(5)[None]))
+
+
+def test_copy_may_be_masked_further_without_the_original() -> None:
+    model = apply(nn.Linear(4, 4), {"weight": torch.ones(4, 4) > 0})
+    twin = deepcopy(model)
+    apply(twin, {"bias": torch.zeros(4) > 0})
+    assert isinstance(model.bias, nn.Parameter)
+    assert bool((twin.bias == 0).all())
+    assert type(bake(twin)) is type(bake(model)) is nn.Linear
+
+
+class Noisy(torch.optim.SGD):
+    """Moves every weight, whatever its gradient."""
+
+    def step(self, closure: object = None) -> None:
+        super().step()
+        with torch.no_grad():
+            for group in self.param_groups:
+                for weight in group["params"]:
+                    weight.add_(torch.randn_like(weight), alpha=0.01)
+
+
+def test_weights_are_held_also_against_steps_without_a_gradient() -> None:
+    model = convolutional()
+    masks = random_masks(model)
+    optimizer = Noisy(model.parameters(), lr=0.1)
+    with held(model, masks, optimizer):
+        trained(model, optimizer, 3)
+        assert masks_of(model) == masks
