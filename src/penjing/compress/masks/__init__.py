@@ -3,6 +3,7 @@
 from penjing.compress.masks.block import Block, Columns, Kernels, Rows
 from penjing.compress.masks.chance import RandomWeights
 from penjing.compress.masks.choose import Chosen, Unsuited, choose
+from penjing.compress.masks.dynamic import SET, Dynamic, RigL
 from penjing.compress.masks.erk import ERK, erk
 from penjing.compress.masks.gradual import Gradual
 from penjing.compress.masks.held import held
@@ -12,9 +13,11 @@ from penjing.compress.masks.named import PATTERNS, pattern_named
 from penjing.compress.masks.nm import NM
 from penjing.compress.masks.pattern import Pattern, Unstructured
 from penjing.compress.masks.record import MasksRecord, WeightRecord
+from penjing.compress.masks.rewind import rewind
 from penjing.compress.masks.rule import Layer, Rule
 from penjing.compress.masks.schedule import Cubic, Exponential, Iterative, Multistep, OneShot, Schedule
 from penjing.compress.masks.share import KeepTop, Sparsity
+from penjing.compress.masks.splice import Surgery
 from penjing.compress.masks.threshold import Below, BelowMaxOver, BelowMean
 from penjing.compress.masks.wanda import Wanda, wanda
 from penjing.compress.masks.weights import Weight, weights
@@ -23,6 +26,7 @@ __all__ = [
     "ERK",
     "NM",
     "PATTERNS",
+    "SET",
     "Below",
     "BelowMaxOver",
     "BelowMean",
@@ -30,6 +34,7 @@ __all__ = [
     "Chosen",
     "Columns",
     "Cubic",
+    "Dynamic",
     "Exponential",
     "Gradual",
     "Iterative",
@@ -44,10 +49,12 @@ __all__ = [
     "OneShot",
     "Pattern",
     "RandomWeights",
+    "RigL",
     "Rows",
     "Rule",
     "Schedule",
     "Sparsity",
+    "Surgery",
     "Unstructured",
     "Unsuited",
     "Wanda",
@@ -62,6 +69,7 @@ __all__ = [
     "named",
     "objection",
     "pattern_named",
+    "rewind",
     "strip",
     "wanda",
     "weights",

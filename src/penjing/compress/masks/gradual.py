@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -113,17 +113,13 @@ class Gradual:
         found = [(self._weights[name].tensor, mask) for name, mask in self.masks.items()]
         clear([(weight, ~mask.to(weight.device)) for weight, mask in found], self.optimizer)
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """What is to be saved, beside model and optimizer, for a training that goes on later."""
         return {"steps": self.steps, "sparsity": self._now, "masks": dict(self.masks)}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from what `state_dict` gave."""
-        steps, now, masks = state["steps"], state["sparsity"], state["masks"]
-        assert isinstance(steps, int)
-        assert isinstance(now, float)
-        assert isinstance(masks, dict)
-        self.steps, self._now, self.masks = steps, now, Masks(masks)
+        self.steps, self._now, self.masks = state["steps"], state["sparsity"], Masks(state["masks"])
 
     def _chosen(self, sparsity: float) -> Masks:
         pattern, rule = self._pattern, None

@@ -36,7 +36,7 @@ class Masked(nn.Module):
         return torch.where(self.mask, weight, weight.new_zeros(()))
 
 
-def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+def apply(model: nn.Module, masks: Mapping[str, Tensor], *, kind: type[Masked] = Masked) -> nn.Module:
     """Puts masks on a model, in place: every weight becomes `where(mask, original, 0)`.
 
     Parameters stay the same objects, so an optimizer that holds them goes on. A weight that several
@@ -47,6 +47,7 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     Args:
         model: to be masked.
         masks: parameter name -> bool of its shape.
+        kind: of new parametrizations.
 
     Returns:
         The model.
@@ -77,7 +78,7 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
                 _own_class(module, without=())
             order = list(module._parameters)
             mask = masks[name].to(getattr(module, own).device).clone()
-            parametrize.register_parametrization(module, own, Masked(mask, order.index(own)), unsafe=True)
+            parametrize.register_parametrization(module, own, kind(mask, order.index(own)), unsafe=True)
     return model
 
 
