@@ -171,6 +171,23 @@ REFUSED: dict[str, tuple[Callable[[nn.Sequential], Any], str]] = {
     "units": (lambda m: pj.sparsify(m, X, criterion="obs", data=DATA), "PJ818"),
     "no data": (lambda m: pj.sparsify(m, X, criterion="wanda"), "PJ302"),
     "no example": (lambda m: pj.sparsify(m, criterion="wanda", data=DATA), "PJ302"),
+    "sparsegpt, layers that compete": (
+        lambda m: pj.sparsify(m, X, criterion="sparsegpt", scope="global"),
+        "PJ811",
+    ),
+    "sparsegpt, blocks": (
+        lambda m: pj.sparsify(m, X, criterion="sparsegpt", pattern="4x1", data=DATA),
+        "PJ811",
+    ),
+    "sparsegpt, no data": (lambda m: pj.sparsify(m, X, criterion="sparsegpt"), "PJ302"),
+    "sparsegpt, unsuited": (
+        lambda m: pj.sparsify(m, X, criterion="sparsegpt", pattern="2:4", data=DATA, unsuited="refuse"),
+        "PJ810",
+    ),
+    "sparsegpt, zeros": (
+        lambda m: pj.sparsify(pj.sparsify(m, sparsity=0.5).model, X, criterion="sparsegpt", data=DATA),
+        "PJ818",
+    ),
     "zeros": (lambda m: pj.sparsify(emptied(m)), "PJ813"),
     "infinite": (lambda m: pj.sparsify(spoiled(m)), "PJ104"),
     "a lock": (lambda m: pj.sparsify(locked(m)), "PJ804"),

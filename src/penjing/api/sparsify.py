@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from penjing import criteria
+from penjing.api.ranking import compensated, ranked, ranker_named
 from penjing.api.targets import checked_kind
 from penjing.compress.masks import (
     ERK,
@@ -16,15 +16,14 @@ from penjing.compress.masks import (
     Masks,
     MasksRecord,
     Pattern,
-    RandomWeights,
     Rule,
+    SparseGPT,
     Sparsity,
     Unsuited,
     Wanda,
     Weight,
     WeightRecord,
     apply,
-    choose,
     masks_of,
     named,
     objection,
@@ -33,10 +32,9 @@ from penjing.compress.masks import (
     zero,
 )
 from penjing.compress.masks import bake as make_final
-from penjing.criteria import Criterion, Statistics, WeightCriterion
+from penjing.criteria import WeightCriterion
 from penjing.devices.export import own_words
 from penjing.errors import PenjingError
-from penjing.network import trace
 from penjing.network.copied import copied
 from penjing.network.refused import refused_source
 from penjing.recover import Loss
@@ -65,7 +63,7 @@ def sparsify(
     *,
     sparsity: float | None = None,
     pattern: Pattern | str = "unstructured",
-    criterion: WeightCriterion | str = "magnitude",
+    criterion: WeightCriterion | SparseGPT | str = "magnitude",
     scope: str | None = None,
     rule: Rule | None = None,
     data: Iterable[Any] | None = None,
@@ -85,9 +83,10 @@ def sparsify(
         example_inputs: as the model is called; needed where the criterion needs data.
         sparsity: share of the weights that become zero; None for 0.9, or what the pattern says.
         pattern: which weights go together: "unstructured", "2:4" (or other numbers), "4x4" (or other
-            sizes), "rows",
-            "columns", "kernels", or a `Pattern`.
-        criterion: "magnitude", "taylor", "wanda", "random", or one of your own that scores weights.
+            sizes), "rows", "columns", "kernels", or a `Pattern`.
+        criterion: "magnitude", "taylor", "wanda", "random", or one of your own that scores weights; or
+            "sparsegpt",
+            where weights that stay make up for those that go.
         scope: what competes: "global" (the default), "layer", "row" (the default of "wanda"), or "erk", where
             layers are as dense as their shapes say.
         rule: instead of `sparsity` and `scope`.
@@ -107,52 +106,29 @@ def sparsify(
         raise refused_source(model)
     for name, given in (("keep", keep), ("only", only)):
         checked_kind(name, given, list, tuple, type(None), tries=[f'{name}=["head"]'])
-    wanted, scorer = pattern_named(pattern), _criterion_named(criterion)
+    wanted, scorer = pattern_named(pattern), ranker_named(criterion)
     asked = _rule(wanted, sparsity, scope, rule, scorer)
     made = _copy(model)
     before = masks_of(made)
     make_final(made)  # statistics are collected by the names of plain parameters
     found, left = weights(made, keep=keep, only=only)
     _check(found)
-    statistics = _statistics(made, example_inputs, scorer, data, loss)
-    if statistics.grams is not None:
-        unread = [name for name in found if name not in statistics.grams.names]
-        left |= dict.fromkeys(unread, "what it multiplies is not known: it is not read once by one layer")
-        found = {name: one for name, one in found.items() if name not in unread}
-        if not found:
-            raise PenjingError(
-                "PJ818",
-                f"`{scorer.record.name}` cannot rank any of {len(unread)} weights",
-                because="none is the weight of one linear layer or convolution that is called once",
-                tries=['criterion="magnitude"'],
-            )
-    worth = {name: scorer.worth(name, one.tensor.detach(), statistics) for name, one in found.items()}
-    chosen = choose(
-        worth, wanted, asked, finish=scorer.finish, before=before, unsuited=unsuited,
-        outs={name: one.out for name, one in found.items()},
-    )  # fmt: skip
+    if isinstance(scorer, SparseGPT):
+        chosen = compensated(made, example_inputs, scorer, found, wanted, asked, data, unsuited)
+    else:
+        chosen = ranked(made, example_inputs, scorer, found, wanted, asked, data, loss, before, unsuited)
     notes = {**left, **chosen.notes, **_put_on(made, chosen.masks, found, bake=bake)}
     words = asked.words if asked is not None else wanted.name
-    record = _record(made, chosen.masks, notes, wanted.name, words, scorer.record.name)
-    return Sparsified(made, chosen.masks, record)
-
-
-def _criterion_named(given: WeightCriterion | str) -> WeightCriterion:
-    own: Mapping[str, type[WeightCriterion]] = {"wanda": Wanda, "random": RandomWeights}
-    found: Criterion
-    found = own[given]() if isinstance(given, str) and given in own else criteria.get(given)
-    if not isinstance(found, WeightCriterion):
-        raise PenjingError(
-            "PJ818",
-            f"`{found.record.name}` cannot rank single weights",
-            because="it says what whole units are worth",
-            tries=[f'criterion="{name}"' for name in ("magnitude", "taylor", "wanda", "random")],
-        )
-    return found
+    name = scorer.name if isinstance(scorer, SparseGPT) else scorer.record.name
+    return Sparsified(made, chosen.masks, _record(made, chosen.masks, notes, wanted.name, words, name))
 
 
 def _rule(
-    pattern: Pattern, sparsity: float | None, scope: str | None, rule: Rule | None, criterion: WeightCriterion
+    pattern: Pattern,
+    sparsity: float | None,
+    scope: str | None,
+    rule: Rule | None,
+    criterion: WeightCriterion | SparseGPT,
 ) -> Rule | None:
     """How many go; None where the pattern says so."""
     fixed = isinstance(pattern, NM)
@@ -173,10 +149,17 @@ def _rule(
             else "",
             tries=["leave `rule` and `scope` out" if fixed else "leave `sparsity` and `scope` out"],
         )
+    if isinstance(criterion, SparseGPT) and (rule is not None or scope not in (None, "layer", "erk")):
+        raise PenjingError(
+            "PJ811",
+            f"`{criterion.name}` goes layer by layer: layers cannot compete",
+            tries=['scope="layer"', 'scope="erk"'],
+        )
     if fixed or rule is not None:
         return rule
     share = _DEFAULT if sparsity is None else sparsity
-    scope = scope or ("row" if isinstance(criterion, Wanda) else "global")
+    own = "row" if isinstance(criterion, Wanda) else "layer" if isinstance(criterion, SparseGPT) else "global"
+    scope = scope or own
     if scope == "erk":
         return ERK(share)
     if scope not in ("global", "layer", "row"):
@@ -221,27 +204,6 @@ def _check(found: Mapping[str, Weight]) -> None:
                 because="none is worth more than another",
                 tries=[f'leave it as it is: keep=["{name}"]', "load trained weights"],
             )
-
-
-def _statistics(
-    model: nn.Module,
-    example_inputs: Any,
-    criterion: WeightCriterion,
-    data: Iterable[Any] | None,
-    loss: Loss | None,
-) -> Statistics:
-    needs = criterion.record.needs
-    if not needs:
-        return Statistics()
-    if example_inputs is None:
-        raise PenjingError(
-            "PJ302",
-            f"`{criterion.record.name}` needs the example inputs",
-            because="the network is traced to know what its weights do",
-            tries=["sparsify(model, example_inputs, ...)"],
-        )
-    batches = list(data) if isinstance(data, Iterator) else data
-    return criteria.collect(trace(model, example_inputs), needs, data=batches, loss=loss)
 
 
 def _put_on(

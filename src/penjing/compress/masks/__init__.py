@@ -3,6 +3,7 @@
 from penjing.compress.masks.block import Block, Columns, Kernels, Rows
 from penjing.compress.masks.chance import RandomWeights
 from penjing.compress.masks.choose import Chosen, Unsuited, choose
+from penjing.compress.masks.compensate import SparseGPT, compensate, goals, readable
 from penjing.compress.masks.dynamic import SET, Dynamic, RigL
 from penjing.compress.masks.erk import ERK, erk
 from penjing.compress.masks.gradual import Gradual
@@ -11,6 +12,7 @@ from penjing.compress.masks.masks import MaskCount, Masks
 from penjing.compress.masks.module import Masked, apply, bake, masks_of, named, objection, strip, zero
 from penjing.compress.masks.named import PATTERNS, pattern_named
 from penjing.compress.masks.nm import NM
+from penjing.compress.masks.obs import Goal, sparsegpt
 from penjing.compress.masks.pattern import Pattern, Unstructured
 from penjing.compress.masks.record import MasksRecord, WeightRecord
 from penjing.compress.masks.rewind import rewind
@@ -36,6 +38,7 @@ __all__ = [
     "Cubic",
     "Dynamic",
     "Exponential",
+    "Goal",
     "Gradual",
     "Iterative",
     "KeepTop",
@@ -53,6 +56,7 @@ __all__ = [
     "Rows",
     "Rule",
     "Schedule",
+    "SparseGPT",
     "Sparsity",
     "Surgery",
     "Unstructured",
@@ -63,13 +67,17 @@ __all__ = [
     "apply",
     "bake",
     "choose",
+    "compensate",
     "erk",
+    "goals",
     "held",
     "masks_of",
     "named",
     "objection",
     "pattern_named",
+    "readable",
     "rewind",
+    "sparsegpt",
     "strip",
     "wanda",
     "weights",
