@@ -106,9 +106,7 @@ def compensated(
     wanted, notes = goals({name: found[name].tensor.shape for name in order}, net, pattern, rule)
     if notes and (unsuited == "refuse" or not wanted):
         name = next(iter(notes))
-        raise PenjingError(
-            "PJ810", f"the pattern {pattern.name} suits no weight", because=f"`{name}` {notes[name]}"
-        )
+        raise PenjingError("PJ810", f"the pattern {pattern.name} does not suit `{name}`", because=notes[name])
     return Chosen(compensate(net, grams, wanted, damping=options.damping), {**unread, **notes})
 
 

@@ -116,8 +116,8 @@ def test_rows_lose_the_same_number_each() -> None:
     kept = Sparsity(0.5, "row").kept(layers)["w0"]
     for row, own in zip(layers["w0"].scores.numpy(), kept.numpy(), strict=True):
         assert set(np.flatnonzero(~own)) == set(np.argsort(row)[:4])
-    turned = Layer(layers["w0"].scores.T, (8, 5), out=1)
-    assert torch.equal(Sparsity(0.5, "row").kept({"w0": turned})["w0"], kept.T)
+    turned = choose({"w0": layers["w0"].scores.T}, Unstructured(), Sparsity(0.5, "row"), outs={"w0": 1})
+    assert torch.equal(turned.masks["w0"], kept.T)
 
 
 @pytest.mark.parametrize("amount", [0.1, 0.5, 0.83, 0.9])

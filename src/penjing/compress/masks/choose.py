@@ -52,7 +52,9 @@ def choose(
         rule: how many go; None where the pattern says so itself (N:M).
         finish: `WeightCriterion.finish`.
         before: masks that hold already: what is gone goes first again.
-        outs: the dimension of outputs, by name, for rules that compare within one; 0 where it is not given.
+        outs: the dimension of outputs, by name, 0 or 1; 0 where it is not given. Patterns and rules are
+            always
+            asked about (outputs, inputs, ...): where outputs lie along 1, the first two are exchanged before.
         unsuited: what becomes of weights that the pattern does not suit.
         nothing: whether a rule by which nothing goes is taken at its word.
 
@@ -61,6 +63,9 @@ def choose(
             rule and
             pattern do not go together; PJ812, PJ813, as `Rule.kept`.
     """
+    turned = {name for name, out in (outs or {}).items() if out == 1 and name in worth}
+    worth = {name: _turned(one, name in turned) for name, one in worth.items()}
+    before = {name: _turned(one, name in turned) for name, one in (before or {}).items()}
     notes = {name: why for name, one in worth.items() if (why := pattern.objection(one.shape))}
     fits = {name: one for name, one in worth.items() if name not in notes}
     if notes and (unsuited == "refuse" or not fits):
@@ -77,25 +82,29 @@ def choose(
                 "another pattern",
             ],
         )
-    layers = {
-        name: _layer(one, pattern, finish, (before or {}).get(name), (outs or {}).get(name, 0))
-        for name, one in fits.items()
-    }
+    layers = {name: _layer(one, pattern, finish, before.get(name)) for name, one in fits.items()}
     if rule is not None:
         kept = rule.kept(layers, nothing=nothing)
     else:
         kept = {name: _fixed(name, layer, pattern) for name, layer in layers.items()}
-    masks = Masks({name: pattern.expand(kept[name], fits[name].shape) for name in layers})
-    return Chosen(masks, {name: f"stays whole: {why}" for name, why in notes.items()})
+    masks = {name: pattern.expand(kept[name], fits[name].shape) for name in layers}
+    return Chosen(
+        Masks({name: _turned(mask, name in turned) for name, mask in masks.items()}),
+        {name: f"stays whole: {why}" for name, why in notes.items()},
+    )
+
+
+def _turned(tensor: Tensor, turn: bool) -> Tensor:
+    return tensor.transpose(0, 1).contiguous() if turn else tensor
 
 
 def _layer(
-    worth: Tensor, pattern: Pattern, finish: Callable[[Tensor], Tensor], before: Tensor | None, out: int
+    worth: Tensor, pattern: Pattern, finish: Callable[[Tensor], Tensor], before: Tensor | None
 ) -> Layer:
     shape = tuple(worth.shape)
     size = pattern.size(shape)
     gone = None if before is None else pattern.groups(before) == 0
-    return Layer(finish(pattern.groups(worth) / size), shape, size, gone, out)
+    return Layer(finish(pattern.groups(worth) / size), shape, size, gone)
 
 
 def _fixed(name: str, layer: Layer, pattern: Pattern) -> Tensor:

@@ -18,7 +18,7 @@ from penjing.compress.masks.wanda import second_moments
 from penjing.criteria.grams import Grams
 from penjing.errors import PenjingError
 from penjing.network import Network
-from penjing.network.projection import projections
+from penjing.network.projection import Projection, projections
 from penjing.network.solve import tensor_named
 
 
@@ -57,12 +57,8 @@ def goals(
             tries=['"unstructured"', '"2:4"', 'criterion="wanda"'],
         )
     if isinstance(pattern, NM):
-        into = {own.weight: own.into for own in projections(net.trace).values()}
-        strict = replace(pattern, at_end="refuse")
-        notes = {name: why for name, shape in shapes.items() if (why := strict.objection(shape))}
-        for name, shape in shapes.items():
-            if name not in notes and pattern.dim % len(shape) != into[name]:
-                notes[name] = f"its inputs lie along dimension {into[name]}"
+        owns = {own.weight: own for own in projections(net.trace).values()}
+        notes = {name: why for name, shape in shapes.items() if (why := _lanes(owns[name], shape, pattern))}
         fits = [name for name in shapes if name not in notes]
         found = dict.fromkeys(fits, Goal(n=pattern.n, m=pattern.m))
         return found, {name: f"stays whole: {why}" for name, why in notes.items()}
@@ -70,6 +66,16 @@ def goals(
     layers = {name: Layer(torch.ones(tuple(shape)), tuple(shape)) for name, shape in shapes.items()}
     kept = rule.kept(layers)
     return {name: Goal(share=1 - float(one.double().mean())) for name, one in kept.items()}, {}
+
+
+def _lanes(own: Projection, shape: Sequence[int], pattern: NM) -> str:
+    """Why n of every m inputs cannot stay; "" where they can."""
+    inputs = shape[own.into] // (
+        own.groups if own.out else 1
+    )  # of a transposed convolution those of all groups
+    if pattern.dim % len(shape) != 1:
+        return f"the pattern is along dimension {pattern.dim}, not along the inputs"
+    return replace(pattern, at_end="refuse").objection((shape[own.out], inputs, *shape[2:]))
 
 
 def readable(net: Network, names: Collection[str], data: Iterable[Any]) -> tuple[Grams, list[str]]:

@@ -28,19 +28,18 @@ class Layer:
     """What a rule is told of one weight.
 
     Attributes:
-        scores: of its groups, float64, of any shape; larger means keep. Means over the weights of a group: of
+        scores: of its groups, float64; outputs lie along the first dimension; larger means keep. Means
+            over the weights of a group: of
             different weights they can be compared.
         shape: of the weight.
         size: weights in a group.
         gone: groups that are gone already and go first again, bool, shaped as `scores`; None for none.
-        out: the dimension of `scores` along which the outputs lie.
     """
 
     scores: Tensor
     shape: tuple[int, ...]
     size: int = 1
     gone: Tensor | None = None
-    out: int = 0
 
     def key(self, order: Order) -> Tensor:
         """What groups are sorted by: the first ones go. Float64, flat."""

@@ -54,7 +54,7 @@ class Sparsity(Rule):
         if self.scope == "layer":
             return {name: round(self.target * layer.scores.numel()) for name, layer in layers.items()}
         return {
-            name: layer.scores.shape[layer.out] * self._of_row(layer) if layer.scores.numel() else 0
+            name: len(layer.scores) * self._of_row(layer) if layer.scores.numel() else 0
             for name, layer in layers.items()
         }
 
@@ -62,14 +62,13 @@ class Sparsity(Rule):
         """As of any rule; or as many of every row."""
         if self.scope != "row":
             return first_gone(layer.key(self.order), count).view(layer.scores.shape)
-        rows = layer.key(self.order).view(layer.scores.shape).movedim(layer.out, 0)
-        flat = rows.flatten(1)
+        flat = layer.key(self.order).view(len(layer.scores), -1)
         gone = flat.argsort(dim=1, stable=True)[:, : self._of_row(layer)]
         kept = torch.ones_like(flat, dtype=torch.bool).scatter_(1, gone, False)
-        return kept.view(rows.shape).movedim(0, layer.out)
+        return kept.view(layer.scores.shape)
 
     def _of_row(self, layer: Layer) -> int:
-        return round(self.target * (layer.scores.numel() // layer.scores.shape[layer.out]))
+        return round(self.target * (layer.scores.numel() // len(layer.scores)))
 
 
 @final
