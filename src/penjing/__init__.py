@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from penjing import compress, criteria, devices
     from penjing.api import Comparison, Result, Sensitivity, Task, compare_criteria, load, sensitivity, trace
     from penjing.api import prune as prune  # type: ignore[no-redef]
+    from penjing.api import sparsify as sparsify  # type: ignore[no-redef]
     from penjing.compress import load_sparse, to_sparse
     from penjing.errors import PenjingError
     from penjing.plan import Budget, Plan
@@ -48,6 +49,7 @@ __all__ = [
     "load_sparse",
     "prune",
     "sensitivity",
+    "sparsify",
     "to_sparse",
     "trace",
 ]
@@ -76,6 +78,7 @@ _HOMES = {
     "load_sparse": "penjing.compress",
     "prune": "penjing.api",
     "sensitivity": "penjing.api",
+    "sparsify": "penjing.api",
     "to_sparse": "penjing.compress",
     "trace": "penjing.api",
 }

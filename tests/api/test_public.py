@@ -15,7 +15,7 @@ NAMES = [
     "MLflow", "PenjingError", "Plan", "Reconstruct", "Result", "Sensitivity", "Synthetic", "Task",
     "TensorBoard",
     "compare_criteria", "compress", "criteria", "devices", "load", "load_sparse", "prune", "sensitivity",
-    "to_sparse", "trace",
+    "sparsify", "to_sparse", "trace",
 ]  # fmt: skip
 
 

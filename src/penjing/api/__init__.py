@@ -6,6 +6,7 @@ from penjing.api.profile import profile
 from penjing.api.prune import Result, prune
 from penjing.api.resume import resume
 from penjing.api.source import load_task
+from penjing.api.sparsify import Sparsified, sparsify
 from penjing.api.task import Task
 from penjing.network import trace
 from penjing.run import load
@@ -15,6 +16,7 @@ __all__ = [
     "Comparison",
     "Result",
     "Sensitivity",
+    "Sparsified",
     "Task",
     "compare_criteria",
     "load",
@@ -23,5 +25,6 @@ __all__ = [
     "prune",
     "resume",
     "sensitivity",
+    "sparsify",
     "trace",
 ]

@@ -2,7 +2,10 @@
 
 from penjing.recover.batch_norm import BatchNorm
 from penjing.recover.blockwise import Blockwise
+from penjing.recover.driver import Driver
 from penjing.recover.fine_tune import FineTune
+from penjing.recover.gradual_huggingface import huggingface_callback
+from penjing.recover.gradual_lightning import lightning_callback
 from penjing.recover.huggingface import HuggingFace
 from penjing.recover.lightning import Lightning
 from penjing.recover.loop import Loop
@@ -25,6 +28,7 @@ __all__ = [
     "BatchNorm",
     "Blockwise",
     "Checkpoint",
+    "Driver",
     "Epoch",
     "Evaluate",
     "FineTune",
@@ -39,5 +43,7 @@ __all__ = [
     "Step",
     "Synthetic",
     "Watch",
+    "huggingface_callback",
+    "lightning_callback",
     "measured",
 ]
