@@ -188,6 +188,8 @@ REFUSED: dict[str, tuple[Callable[[nn.Sequential], Any], str]] = {
         lambda m: pj.sparsify(pj.sparsify(m, sparsity=0.5).model, X, criterion="sparsegpt", data=DATA),
         "PJ818",
     ),
+    "text for a share": (lambda m: pj.sparsify(m, sparsity="0.9"), "PJ106"),  # type: ignore[arg-type]
+    "no such way": (lambda m: pj.sparsify(m, pattern="2:4", unsuited="drop"), "PJ306"),  # type: ignore[arg-type]
     "zeros": (lambda m: pj.sparsify(emptied(m)), "PJ813"),
     "infinite": (lambda m: pj.sparsify(spoiled(m)), "PJ104"),
     "a lock": (lambda m: pj.sparsify(locked(m)), "PJ804"),
@@ -205,3 +207,21 @@ def test_wish_that_cannot_be_met_is_one_clear_error(model: nn.Sequential, case: 
 def test_masks_of_a_result_survive_a_file(model: nn.Sequential, tmp_path: Any) -> None:
     found = pj.sparsify(model, pattern="2:4")
     assert Masks.load(found.masks.save(tmp_path / "masks.safetensors")) == found.masks
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
+def test_types_of_numbers_stay_and_ranks_are_those_of_the_values(dtype: torch.dtype, pattern: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).to(dtype)
+    options = {} if pattern == "2:4" else {"sparsity": 0.5}
+    found = pj.sparsify(model, pattern=pattern, keep=None, **options)
+    assert found.model[0].weight.dtype == dtype
+    assert found.masks == pj.sparsify(model.double(), pattern=pattern, **options).masks
+    assert found.model(torch.ones(1, 8, dtype=dtype)).dtype == dtype
+
+
+def test_model_stays_in_its_mode(model: nn.Sequential) -> None:
+    for training in (True, False):
+        found = pj.sparsify(model.train(training), X, criterion="wanda", data=DATA)
+        assert all(one.training == training for one in (*found.model.modules(), *model.modules()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
 from penjing.api.ranking import compensated, ranked, ranker_named
-from penjing.api.targets import checked_kind
+from penjing.api.targets import checked_choice, checked_kind
 from penjing.compress.masks import (
     ERK,
     NM,
@@ -68,7 +68,7 @@ def sparsify(
     rule: Rule | None = None,
     data: Iterable[Any] | None = None,
     loss: Loss | None = None,
-    keep: Sequence[str] = (),
+    keep: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
     bake: bool = False,
     unsuited: Unsuited = "skip",
@@ -100,18 +100,21 @@ def sparsify(
 
     Raises:
         PenjingError: PJ810 to PJ818, the wishes do not fit the weights; PJ104, weights are not finite; PJ105,
-            it is no module; PJ301 to PJ322, the criterion lacks something; PJ804, it cannot be copied.
+            it is no module; PJ106 or PJ306, an argument is of another kind; PJ301 to PJ322, the criterion
+            lacks something; PJ804, it cannot be copied.
     """
     if not isinstance(model, nn.Module):
         raise refused_source(model)
     for name, given in (("keep", keep), ("only", only)):
         checked_kind(name, given, list, tuple, type(None), tries=[f'{name}=["head"]'])
+    checked_kind("sparsity", sparsity, int, float, type(None), tries=["sparsity=0.9"])
+    checked_choice("unsuited", unsuited, get_args(Unsuited))
     wanted, scorer = pattern_named(pattern), ranker_named(criterion)
     asked = _rule(wanted, sparsity, scope, rule, scorer)
     made = _copy(model)
     before = masks_of(made)
     make_final(made)  # statistics are collected by the names of plain parameters
-    found, left = weights(made, keep=keep, only=only)
+    found, left = weights(made, keep=keep or (), only=only)
     _check(found)
     if isinstance(scorer, SparseGPT):
         chosen = compensated(made, example_inputs, scorer, found, wanted, asked, data, unsuited)

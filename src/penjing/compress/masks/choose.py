@@ -58,14 +58,17 @@ def choose(
         unsuited: what becomes of weights that the pattern does not suit.
         nothing: whether a rule by which nothing goes is taken at its word.
 
+    Returns:
+        Masks on the CPU, wherever the weights are.
+
     Raises:
         PenjingError: PJ810, the pattern suits no weight, or one not and that was to be refused; PJ811,
             rule and
             pattern do not go together; PJ812, PJ813, as `Rule.kept`.
     """
     turned = {name for name, out in (outs or {}).items() if out == 1 and name in worth}
-    worth = {name: _turned(one, name in turned) for name, one in worth.items()}
-    before = {name: _turned(one, name in turned) for name, one in (before or {}).items()}
+    worth = {name: _turned(one.detach().cpu(), name in turned) for name, one in worth.items()}
+    before = {name: _turned(one.cpu(), name in turned) for name, one in (before or {}).items()}
     notes = {name: why for name, one in worth.items() if (why := pattern.objection(one.shape))}
     fits = {name: one for name, one in worth.items() if name not in notes}
     if notes and (unsuited == "refuse" or not fits):

@@ -114,10 +114,10 @@ def compensate(net: Network, grams: Grams, wanted: Mapping[str, Goal], *, dampin
         own, moments = reading.projection, second_moments(reading)
         groups = [
             sparsegpt(matrix, moment, goal, damping=damping)
-            for matrix, moment in zip(own.matrix(weight.detach()), moments, strict=True)
+            for matrix, moment in zip(own.matrix(weight.detach().cpu()), moments.cpu(), strict=True)
         ]
         new = torch.stack([group[0] for group in groups])
         kept = torch.stack([group[1] for group in groups])
         weight.copy_(own.shaped(new, weight))
-        masks[name] = own.shaped(kept.double(), kept.double().new_empty(weight.shape)).bool()
+        masks[name] = own.shaped(kept.double(), torch.empty(weight.shape, dtype=torch.float64)).bool()
     return Masks(masks)

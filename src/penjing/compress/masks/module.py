@@ -79,6 +79,7 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor], *, kind: type[Masked] =
             order = list(module._parameters)
             mask = masks[name].to(getattr(module, own).device).clone()
             parametrize.register_parametrization(module, own, kind(mask, order.index(own)), unsafe=True)
+            module.parametrizations.train(module.training)  # type: ignore[union-attr]
     return model
 
 
