@@ -9,11 +9,14 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_model
 
 from penjing.cli import COMMANDS, main
+from penjing.compress.masks import Masks
 from penjing.criteria import CRITERIA
 from penjing.devices import DEVICES
 from penjing.report import Report
+from tests.api.models import small
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,7 @@ def test_commands_are_those_of_the_design() -> None:
         "calibrate",
         "compare-criteria",
         "sensitivity",
+        "sparsify",
         "sparse",
         "prune",
         "resume",
@@ -271,3 +275,17 @@ def test_criteria_are_compared_and_axes_tried(capsys: pytest.CaptureFixture[str]
     assert "-50%" in printed(capsys, "sensitivity", f"{folder}/good.py:task", "--fraction", "0.5")
     assert main(["compare-criteria", f"{folder}/good.py:bare", "--budget", "macs=0.5x"]) == 2
     assert "without a metric" in capsys.readouterr().err
+
+
+def test_weights_become_zeros_and_are_written(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    target = folder / "zeros"
+    given = ["sparsify", f"{folder}/good.py:task", "--sparsity", "0.6", "--criterion", "taylor"]
+    found = record(capsys, *given, "-o", str(target))
+    assert found["sparsity"] == pytest.approx(0.6, abs=1e-3)
+    assert set(found["metric"]) == {"before", "after"}
+    again = small()
+    load_model(again, str(target / "model.safetensors"))
+    masks = Masks.load(target / "masks.safetensors")
+    assert all(not bool(dict(again.named_parameters())[name][~mask].any()) for name, mask in masks.items())
+    assert main([*given, "-o", str(target)]) == 2  # it is there already
+    assert "50.00% zeros" in printed(capsys, "sparsify", f"{folder}/good.py:task", "--pattern", "2:4")

@@ -26,6 +26,7 @@ from penjing.cli.prune import demo, prune
 from penjing.cli.report import report
 from penjing.cli.resume import resume
 from penjing.cli.sparse import sparse
+from penjing.cli.sparsify import sparsify
 from penjing.errors import PenjingError
 
 WRONG: Final = 2
@@ -46,6 +47,7 @@ COMMANDS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "prune": prune,
         "resume": resume,
         "export": export,
+        "sparsify": sparsify,
         "sparse": sparse,
         "report": report,
         "demo": demo,
