@@ -9,6 +9,7 @@ thread; medians of all units of all axes scored, sums over slices included.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import time
@@ -32,13 +33,11 @@ ALLOWED_S = 2.0
 
 def chains() -> dict[str, tuple[nn.Module, Tensor]]:
     widths = [2048, *[4096, 2048] * 6]
-    linear = [
-        layer for i, o in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(i, o), nn.ReLU())
-    ]
+    linear = [layer for i, o in itertools.pairwise(widths) for layer in (nn.Linear(i, o), nn.ReLU())]
     filters = [64, *[966] * 12]
     convolutions = [
         layer
-        for i, o in zip(filters, filters[1:], strict=False)
+        for i, o in itertools.pairwise(filters)
         for layer in (nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU())
     ]
     return {
