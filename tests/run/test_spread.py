@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -21,7 +22,7 @@ from penjing.run import calibration
 from penjing.run.bench import Bench
 from penjing.run.journal import Journal
 from penjing.run.progress import Log
-from penjing.run.spread import cores, spread
+from penjing.run.spread import _granted, cores, room_for, spread
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="copies are made on Linux alone")
 
@@ -73,6 +74,15 @@ def test_one_worker_leaves_everything_to_the_caller() -> None:
     assert list(spread(str, [1, 2, 3], workers=1, patience_s=60)) == []
     assert list(spread(str, [1], workers=4, patience_s=60)) == []
     assert cores() >= 1
+
+
+def test_memory_is_that_which_a_container_has(tmp_path: Path) -> None:
+    assert room_for(2**62) == 0
+    (tmp_path / "memory.current").write_text("300\n")
+    for most, left in (("1000\n", 700), ("200\n", 0), ("max\n", math.inf)):
+        (tmp_path / "memory.max").write_text(most)
+        assert _granted(tmp_path) == left
+    assert _granted(tmp_path / "none") == math.inf
 
 
 @linux

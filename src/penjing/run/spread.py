@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -24,11 +26,22 @@ def cores() -> int:
 
 
 def room_for(each: int) -> int:
-    """How many times so many bytes are free in memory; 0 where nobody tells."""
+    """How many times so many bytes are free in memory, and in this container's share; 0 where nobody tells."""
     try:
-        return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // max(1, each))
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 0
+    return int(min(free, _granted()) // max(1, each))
+
+
+def _granted(group: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that a control group (version 2) leaves to its processes."""
+    try:
+        most = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return math.inf
+    return math.inf if most == "max" else max(0, int(most) - used)
 
 
 def spread(
