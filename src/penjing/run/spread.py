@@ -26,7 +26,7 @@ def cores() -> int:
 
 
 def room_for(each: int) -> int:
-    """How many times so many bytes are free in memory, and in this container's share; 0 where nobody tells."""
+    """How many times so many bytes are free, in memory and in the container's share; 0 where nobody tells."""
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
