@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import penjing as pj
 from penjing.api.comparison import Comparison
-from penjing.api.curves import Sensitivity
+from penjing.api.curves import Curve, Sensitivity
 from penjing.criteria import CRITERIA, Magnitude, Record, Statistics, WeightCriterion
 from penjing.errors import PenjingError
 from penjing.plan import Plan
@@ -47,7 +47,7 @@ def test_every_criterion_that_the_data_allow_is_tried_under_one_budget(
     assert not found.skipped
     assert not [row.error for row in found.contenders if row.error]
     for row in found.contenders:
-        assert len(row.metrics) == (3 if row.criterion == "random" else 1)  # nothing else depends on the seed
+        assert len(row.metrics) == (3 if row.criterion in ("random", "obd") else 1)  # others draw nothing
         assert all(used <= 1 for used in row.achieved)
     means = [row.mean for row in found.contenders if row.mean is not None]
     assert means == sorted(means, reverse=True)
@@ -157,3 +157,46 @@ def test_no_seed_and_no_axis_are_errors(model: nn.Module) -> None:
 def test_records_are_plain_json(model: nn.Module) -> None:
     found = pj.sensitivity(model, x(), evaluate=accuracy, fractions=(0.5,), only=["stem*"])
     assert json.loads(found.model_dump_json())["curves"][0]["axis"] == found.curves[0].axis
+
+
+def test_criterion_with_a_seed_of_its_own_is_tried_with_every_seed(model: nn.Module) -> None:
+    found = pj.compare_criteria(
+        model,
+        x(),
+        budget="macs=0.4x",
+        criteria=[pj.criteria.Random(seed=7)],
+        seeds=range(3),
+        evaluate=accuracy,
+    )
+    named = pj.compare_criteria(model, x(), budget="macs=0.4x", criteria=["random"], evaluate=accuracy)
+    assert found.contenders[0].metrics == named.contenders[0].metrics
+
+
+def test_wrong_names_and_options_are_told_before_anything_is_pruned(model: nn.Module) -> None:
+    told: list[object] = []
+    given = {"budget": "macs=0.5x", "evaluate": accuracy, "told": told.append}
+    with pytest.raises(PenjingError) as caught:
+        pj.compare_criteria(model, x(), criteria=["magnitude", "zzz"], **given)  # type: ignore[arg-type]
+    assert caught.value.code == "PJ301"
+    with pytest.raises(PenjingError, match="`bogus`"):
+        pj.compare_criteria(model, x(), criteria=["magnitude"], bogus=1, **given)  # type: ignore[arg-type]
+    with pytest.raises(PenjingError, match="`criteria`"):
+        pj.compare_criteria(model, x(), criteria="magnitude", **given)  # type: ignore[arg-type]
+    assert told == []
+
+
+def test_axis_keeps_what_holds_without_a_gap() -> None:
+    curve = Curve(axis="a", size=16, kept=(12, 8, 2), metrics=(0.9, 0.5, 0.95), macs=(0.9, 0.8, 0.7))
+    found = Sensitivity(model="m", criterion="c", before=0.9, fractions=(0.2, 0.5, 0.9), curves=(curve,))
+    assert found.exact(drop=0.0) == {"a": 12}
+    for drop in (-1.0, float("nan")):
+        with pytest.raises(PenjingError) as caught:
+            found.exact(drop=drop)
+        assert caught.value.code == "PJ106"
+
+
+def test_plot_of_an_unknown_form_is_an_error(model: nn.Module, tmp_path: Path) -> None:
+    found = pj.sensitivity(model, x(), evaluate=accuracy, fractions=(0.5,), only=["stem*"])
+    with pytest.raises(PenjingError) as caught:
+        found.plot(tmp_path / "a.xyz")
+    assert caught.value.code == "PJ602"

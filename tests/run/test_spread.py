@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from io import StringIO
@@ -68,6 +69,38 @@ def test_copies_end_with_whoever_wanted_their_results() -> None:
         for _ in spread(lambda item: time.sleep(item), [0, 0, 600, 600], workers=2, patience_s=60):
             raise KeyboardInterrupt
     assert multiprocessing.active_children() == []
+
+
+@linux
+def test_copies_of_a_process_that_is_killed_end(tmp_path: Path) -> None:
+    """They write more than a pipe holds, and nobody reads it any more."""
+    code = f"""
+import os, signal, sys, time
+from penjing.run.spread import spread
+def work(item):
+    open({str(tmp_path)!r} + "/" + str(os.getpid()), "w").close()
+    time.sleep(0.2)
+    return "x" * 1_000_000
+for _ in spread(work, range(8), workers=2, patience_s=60):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    copies = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(copies) == 2
+    end = time.monotonic() + 30
+    while any(Path(f"/proc/{copy}").exists() for copy in copies) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not [copy for copy in copies if Path(f"/proc/{copy}").exists()]
+
+
+def _in_a_pool(_: int) -> list[object]:
+    return list(spread(str, [1, 2, 3], workers=2, patience_s=60))
+
+
+@linux
+def test_process_that_may_have_no_copies_does_all_by_itself() -> None:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.map(_in_a_pool, [0]) == [[]]
 
 
 def test_one_worker_leaves_everything_to_the_caller() -> None:

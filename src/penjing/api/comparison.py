@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from penjing.api.prune import Result, prune
-from penjing.api.targets import checked_kind, criterion_named
-from penjing.criteria import CRITERIA, Criterion, takes_loss
+from penjing.api.targets import checked_kind
+from penjing.criteria import CRITERIA, Criterion, get, takes_loss
 from penjing.devices import Device
 from penjing.errors import PenjingError
 from penjing.plan import Budget
@@ -23,6 +24,9 @@ Recovery = Callable[[int], Step | Sequence[Step] | None]
 """A seed -> the steps of recovery."""
 
 SEEDS = (0, 1, 2)
+
+OPTIONS = frozenset({"keep", "only", "exact", "depth", "aggregate", "normalise", "schedule"})
+"""Of `prune`, that a comparison hands on."""
 
 
 class Contender(BaseModel):
@@ -101,8 +105,8 @@ def compare_criteria(
         example_inputs: as the model is called.
         budget: as for `prune`.
         criteria: names or criteria; None for all that the data allow.
-        seeds: every criterion is tried with each of them; with one alone where neither it nor any recovery
-            depends on it.
+        seeds: every criterion is tried with each of them, in the place of its own `seed` if it has one; with
+            one alone where neither it nor any recovery depends on it.
         device: as for `prune`; by default operations are counted, since only widths differ.
         data: calibration batches; a list or a loader, for they are read again and again.
         loss: (outputs, batch) -> scalar.
@@ -116,25 +120,30 @@ def compare_criteria(
             stands in its line.
     """
     checked_kind("evaluate", evaluate, Callable, tries=["evaluate=accuracy"])  # type: ignore[arg-type]
-    checked_kind("seeds", seeds, list, tuple, tries=["seeds=(0, 1, 2)"])
+    checked_kind("seeds", seeds, Sequence, tries=["seeds=(0, 1, 2)"])
+    checked_kind("criteria", criteria, list, tuple, type(None), tries=['criteria=["magnitude", "taylor"]'])
     if not seeds:
         raise PenjingError("PJ106", "there is no seed to try criteria with", tries=["seeds=(0, 1, 2)"])
+    if unknown := options.keys() - OPTIONS:
+        raise PenjingError(
+            "PJ106", f"there is no option `{min(unknown)}`", tries=[f"`{name}`" for name in sorted(OPTIONS)]
+        )
     data = None if data is None else data if hasattr(data, "__len__") else list(data)
     named = _allowed(data, loss) if criteria is None else {one: "" for one in criteria}
     skipped = {str(one): why for one, why in named.items() if why}
+    tried = [get(one) for one, why in named.items() if not why]  # before anything is pruned
     before: float | None = None
     rows = []
-    for given in (one for one, why in named.items() if not why):
-        chosen, _ = criterion_named(given, data, 0)
+    for criterion in tried:
         start, found, error = time.perf_counter(), [], ""
-        fixed = recover is None and not hasattr(chosen, "seed")
+        seeded = isinstance(getattr(criterion, "seed", None), int)
         try:
-            for seed in seeds[:1] if fixed else seeds:
+            for seed in seeds if seeded or recover is not None else seeds[:1]:
                 result = prune(
                     model,
                     example_inputs,
                     budget=budget,
-                    criterion=given,
+                    criterion=replace(criterion, seed=seed) if seeded else criterion,  # type: ignore[type-var]
                     device=device,
                     data=data,
                     loss=loss,
@@ -147,7 +156,7 @@ def compare_criteria(
                 found.append(_figures(result))
         except PenjingError as refusal:
             error = f"{refusal.code}: {refusal.what}" + (f" ({refusal.because})" if refusal.because else "")
-        rows.append(_row(_label(chosen), found, time.perf_counter() - start, error))
+        rows.append(_row(_label(criterion), found, time.perf_counter() - start, error))
         told(rows[-1])
     rows.sort(key=lambda row: -(row.mean if row.mean is not None else float("-inf")))
     return Comparison(
@@ -199,9 +208,8 @@ def _label(criterion: Criterion) -> str:
     """Its name, and the options in which it is not the usual one."""
     name = criterion.record.name
     usual = CRITERIA.get(name)
-    if usual is None or criterion == usual() or name == "random":
+    if usual is None:
         return name
-    given = ", ".join(
-        f"{key}={value!r}" for key, value in vars(criterion).items() if value != getattr(usual(), key, None)
-    )
-    return f"{name}({given})"
+    given = {key: value for key, value in vars(criterion).items() if key != "seed"}  # those are given to all
+    changed = [f"{key}={value!r}" for key, value in given.items() if value != getattr(usual(), key, None)]
+    return f"{name}({', '.join(changed)})" if changed else name

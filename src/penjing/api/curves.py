@@ -69,15 +69,19 @@ class Sensitivity(BaseModel):
 
         Args:
             drop: in units of the metric, 0 or more.
+
+        Raises:
+            PenjingError: PJ106, less than that.
         """
+        if not drop >= 0:
+            raise PenjingError("PJ106", f"a metric falls by 0 or more, not by {drop}", tries=["drop=0.01"])
         found = {}
         for curve in self.curves:
-            sound = [
-                kept
-                for kept, metric in zip(curve.kept, curve.metrics, strict=True)
-                if metric >= self.before - drop
-            ]
-            found[curve.axis] = min(sound, default=curve.size)
+            found[curve.axis] = curve.size
+            for kept, metric in sorted(zip(curve.kept, curve.metrics, strict=True), reverse=True):
+                if not metric >= self.before - drop:
+                    break  # what holds further on, by chance, is not to be relied on
+                found[curve.axis] = kept
         return found
 
     def save(self, path: Path | str) -> Path:
@@ -90,7 +94,7 @@ class Sensitivity(BaseModel):
         """Draws every curve into a file: `.png`, `.svg` or `.pdf`, by its name.
 
         Raises:
-            PenjingError: PJ333, matplotlib is not installed.
+            PenjingError: PJ333, matplotlib is not installed; PJ602, no such form, or it cannot be written.
         """
         try:
             from matplotlib.figure import Figure  # optional, and slow to load
@@ -108,7 +112,10 @@ class Sensitivity(BaseModel):
         if len(self.curves) <= 20:
             axes.legend(fontsize="x-small")
         path = Path(path)
-        figure.savefig(path)
+        try:
+            figure.savefig(path)
+        except (ValueError, OSError) as error:
+            raise PenjingError("PJ602", f"`{path}` cannot be drawn", because=str(error)) from error
         return path
 
 
@@ -121,7 +128,7 @@ def sensitivity(
     criterion: Criterion | str | None = None,
     data: Iterable[Any] | None = None,
     loss: Loss | None = None,
-    keep: Sequence[str] = (),
+    keep: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
     told: Callable[[Curve], object] = lambda _: None,
 ) -> Sensitivity:
@@ -135,7 +142,7 @@ def sensitivity(
         criterion: as for `prune`.
         data: calibration batches, where the criterion needs any.
         loss: likewise.
-        keep: name patterns of axes to leave out.
+        keep: name patterns of axes to leave out; None for none.
         only: name patterns of axes to try; None for all.
         told: called with the figures of each axis as they come.
 
@@ -144,6 +151,10 @@ def sensitivity(
             PJ315, `evaluate` fails.
     """
     checked_kind("evaluate", evaluate, Callable, tries=["evaluate=accuracy"])  # type: ignore[arg-type]
+    for name, given in (("keep", keep), ("only", only), ("fractions", fractions)):
+        checked_kind(name, given, list, tuple, type(None), tries=[f"{name}=[...]"])
+    for fraction in fractions:
+        checked_kind("fractions", fraction, int, float, tries=[f"fractions={FRACTIONS}"])
     if not fractions or not all(0 < fraction < 1 for fraction in fractions):
         what = f"fractions={tuple(fractions)}: shares between 0 and 1 are needed"
         raise PenjingError("PJ106", what, tries=[f"fractions={FRACTIONS}"])
@@ -156,7 +167,7 @@ def sensitivity(
         axis
         for axis in net.prunable
         if axis.size > 1
-        and not any(fnmatchcase(axis.name, pattern) for pattern in keep)
+        and not any(fnmatchcase(axis.name, pattern) for pattern in keep or ())
         and (only is None or any(fnmatchcase(axis.name, pattern) for pattern in only))
     ]
     if not tried:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -37,6 +38,7 @@ from penjing.devices.export import own_words
 from penjing.errors import PenjingError
 from penjing.network.copied import copied
 from penjing.network.refused import refused_source
+from penjing.network.solve import tensor_named
 from penjing.recover import Loss
 
 _DEFAULT = 0.9
@@ -232,6 +234,10 @@ def _record(
             kept = counts[name].kept if name in counts else weight.numel()
             shape, note = tuple(weight.shape), notes.get(name, "")
             layers.append(WeightRecord(name=name, shape=shape, weights=weight.numel(), kept=kept, note=note))
+    for name in notes.keys() - named(model).keys():  # computed from other parameters
+        shape = tuple(tensor_named(model, name).shape)
+        whole = math.prod(shape)
+        layers.append(WeightRecord(name=name, shape=shape, weights=whole, kept=whole, note=notes[name]))
     return MasksRecord(
         pattern=pattern,
         rule=rule,

@@ -113,7 +113,7 @@ def sensitivity(
             criterion=criterion,
             data=task.calibration_batches(),
             loss=task.loss,
-            keep=keep or (),
+            keep=keep,
             only=only,
             told=lambda curve: status.update(f"cut {curve.axis}"),
         )

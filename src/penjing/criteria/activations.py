@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
+from torch import Tensor, fx
 
 from penjing import processes
 from penjing.criteria.points import Point, points
 from penjing.criteria.seen import Seen
 from penjing.errors import PenjingError
-from penjing.network import Network
+from penjing.network import Call, Network
 from penjing.network.batch import Batch, kept_modes
 from penjing.network.replay import Replay, Shaped, by_shape
 
@@ -23,31 +22,6 @@ Detail = Literal["activations", "correlations", "ranks"]
 """What is noted of activations: the first always, products of units and ranks of maps where asked."""
 
 DETAILS: frozenset[Detail] = frozenset({"activations", "correlations", "ranks"})
-
-
-@dataclass(frozen=True)
-class Activity:
-    """What the units of one axis do, at one place.
-
-    Attributes:
-        units: the unit of every index, -1 for none.
-        size: how many units the axis has.
-        seen: what was noted, by index and by sample.
-    """
-
-    units: tuple[int, ...]
-    size: int
-    seen: Seen
-
-    def by_unit(self, figures: Tensor) -> Tensor:
-        """The mean over the indices of every unit, float64 [size], of a figure for each index."""
-        places = torch.tensor(self.units)
-        held = places >= 0
-        total = torch.zeros(self.size, dtype=torch.float64).index_add_(
-            0, places[held], figures[held].double()
-        )
-        count = torch.bincount(places[held], minlength=self.size)
-        return total / count.clamp_min(1)
 
 
 @dataclass
@@ -65,9 +39,9 @@ class Activations:
     holds: frozenset[Detail]
     targets: Tensor | None
     notes: Sequence[str]
-    _found: Mapping[str, Sequence[Activity]] = field(repr=False)
+    _found: Mapping[str, Sequence[Seen]] = field(repr=False)
 
-    def of(self, axis: str) -> Sequence[Activity]:
+    def of(self, axis: str) -> Sequence[Seen]:
         """At every place where the axis is looked at.
 
         Raises:
@@ -76,7 +50,7 @@ class Activations:
         every = self._found.get(axis, ())
         if not every:
             raise _silent(axis, "none of the values that are computed has it")
-        if all(not bool(one.seen.largest.any()) for one in every):
+        if all(not bool(one.largest.any()) for one in every):
             raise _silent(axis, "all of its activations are zero, on all of the calibration data")
         return every
 
@@ -84,6 +58,15 @@ class Activations:
 def over_places(every: Sequence[Tensor]) -> Tensor:
     """The mean of the figures of all places at which an axis is looked at, float64 [size]."""
     return torch.stack(list(every)).mean(0)
+
+
+def with_ties_broken(worth: Tensor, every: Sequence[Seen]) -> Tensor:
+    """Adds at most a millionth, by the share of the largest mean absolute activation.
+
+    A figure that is counted may be alike for all units; which of them goes must not be left to their order.
+    """
+    size = over_places([one.size / one.counts.clamp_min(1) for one in every])
+    return worth + 1e-6 * size / size.max().clamp_min(torch.finfo(torch.float64).tiny)
 
 
 @processes.together()
@@ -108,67 +91,56 @@ def observe(net: Network, data: Iterable[Any], details: Collection[Detail]) -> A
             because="; ".join(notes),
             tries=['criterion="taylor", which runs the model itself', "other example inputs"],
         )
-    noted: dict[str, list[Seen]] = defaultdict(list)
-    labels: dict[str, list[tuple[int, ...]]] = {}
+    noted: dict[str, list[Seen]] = {}
     targets: list[Any] = []
-    sizes = {axis.name: axis.size for axis in net.prunable}
     with kept_modes(net.model), torch.no_grad():
         net.model.eval()
         for kind in shaped:
             where = points(kind.net)
-            if not labels:
-                labels = {name: [one.units for one in every] for name, every in where.items()}
-                noted |= {name: [Seen(frozenset(details)) for _ in every] for name, every in where.items()}
+            if not noted:
+                sizes = {axis.name: axis.size for axis in net.prunable}
+                noted = {name: [Seen(sizes[name], details) for _ in every] for name, every in where.items()}
+            elif {name: len(every) for name, every in where.items()} != {n: len(e) for n, e in noted.items()}:
+                notes.append(
+                    f"{len(kind.calls)} of the batches are not used: the model goes another way there"
+                )
+                continue
             for number, call in zip(kind.numbers, kind.calls, strict=True):
                 if number % processes.world() == processes.rank():
                     targets.append(Batch.read(net.model, batches[number], number).targets)
-                    _pass(kind, call, where, noted, sizes, number)
-    found = {
-        name: [Activity(units, sizes[name], seen) for units, seen in zip(labels[name], every, strict=True)]
-        for name, every in noted.items()
-    }
-    for name in sorted(found):
-        for one in found[name]:
-            one.seen.share()
-            _check(name, one.seen)
-    return Activations(frozenset(details), _joined(targets), notes, found)
+                    _pass(kind, call, where, noted)
+    for name in sorted(noted):
+        for one in noted[name]:
+            one.share()
+            _check(name, one)
+    return Activations(frozenset(details), _joined(targets), notes, noted)
 
 
 def _pass(
-    kind: Shaped,
-    call: Any,
-    where: Mapping[str, Sequence[Point]],
-    noted: Mapping[str, Sequence[Seen]],
-    sizes: Mapping[str, int],
-    number: int,
+    kind: Shaped, call: Call, where: Mapping[str, Sequence[Point]], noted: Mapping[str, Sequence[Seen]]
 ) -> None:
     """One batch."""
-    at: dict[Any, list[tuple[Point, Seen, int]]] = defaultdict(list)
+    at: dict[fx.Node, list[tuple[Point, Seen]]] = defaultdict(list)
     for name, every in where.items():
         for point, seen in zip(every, noted[name], strict=True):
-            at[point.node].append((point, seen, sizes[name]))
-    samples = _samples(call)
+            at[point.node].append((point, seen))
     replay = Replay(kind.net, call)
     for node in kind.net.trace.graph.nodes:
         value = replay.run(node)
-        for point, seen, size in at.get(node, ()):
+        for point, seen in at.get(node, ()):
             if isinstance(value, Tensor):
-                seen.note(value, point.dim, point.units, size, samples, number)
+                seen.note(value, point.dim, point.units, point.samples)
         replay.done(node)
 
 
-def _samples(call: Any) -> int:
-    """How many a batch has: the first size of the first tensor it is called with."""
-    leaves = pytree.tree_leaves((call.args, call.kwargs))
-    return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), 1)
-
-
 def _joined(targets: Sequence[Any]) -> Tensor | None:
-    """Of all processes, in the order in which their samples are put together."""
-    whole = all(isinstance(one, Tensor) and one.ndim for one in targets)
-    every = processes.from_each(torch.cat(list(targets)) if targets and whole else None)
-    held = [one for one in every if one is not None]
-    return torch.cat(held) if held and whole else None
+    """Of all processes, in the order in which their samples are put together; None where they do not fit."""
+    own = [one.detach().cpu() for one in targets if isinstance(one, Tensor) and one.ndim]
+    whole = len(own) == len(targets) and len({one.shape[1:] for one in own}) < 2
+    every = processes.from_each((torch.cat(own) if own and whole else None, whole))
+    held = [one for one, _ in every if one is not None]
+    fits = all(fine for _, fine in every) and len({one.shape[1:] for one in held}) == 1
+    return torch.cat(held) if fits else None
 
 
 def _check(axis: str, seen: Seen) -> None:

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor
 
-from penjing.criteria.activations import Activity as Seen
 from penjing.criteria.activations import over_places
 from penjing.criteria.criterion import Record, UnitCriterion
+from penjing.criteria.seen import Seen
 from penjing.criteria.statistics import Statistics
 from penjing.errors import PenjingError
 from penjing.network import Axis
@@ -52,9 +52,8 @@ class Activity(UnitCriterion):
     def worth(self, axis: Axis, statistics: Statistics) -> Tensor:
         """Of what layers read that sum over the units."""
         every = statistics.activations_of(axis.name)
-        found = over_places([one.by_unit(self._figure(one)) for one in every])
+        found = over_places([self._figure(one) for one in every])
         return found.where(found > self.threshold, 0.0)
 
-    def _figure(self, one: Seen) -> Tensor:
-        seen = one.seen
-        return seen.largest if self.of == "max" else seen.size / max(1, seen.count)
+    def _figure(self, seen: Seen) -> Tensor:
+        return seen.largest if self.of == "max" else seen.size / seen.counts.clamp_min(1)

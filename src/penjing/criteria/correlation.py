@@ -8,8 +8,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from penjing.criteria.activations import Activity, over_places
+from penjing.criteria.activations import over_places
 from penjing.criteria.criterion import Record, UnitCriterion
+from penjing.criteria.seen import Seen
 from penjing.criteria.statistics import Statistics
 from penjing.network import Axis
 
@@ -92,5 +93,5 @@ class Correlation(UnitCriterion):
         return redundancy(over_places([_of(one) for one in every]))
 
 
-def _of(one: Activity) -> Tensor:
-    return correlations(one.seen.sums, one.seen.products, max(1, one.seen.rows))
+def _of(one: Seen) -> Tensor:
+    return correlations(one.sums, one.products, max(1, one.rows))

@@ -72,5 +72,5 @@ class Entropy(UnitCriterion):
     def worth(self, axis: Axis, statistics: Statistics) -> Tensor:
         """In nats; for `keep="low"`, what is missing to the largest that there can be."""
         every = statistics.activations_of(axis.name)
-        found = over_places([one.by_unit(entropy(one.seen.samples, bins=self.bins)) for one in every])
+        found = over_places([entropy(one.samples, bins=self.bins) for one in every])
         return found if self.keep == "high" else math.log(self.bins) - found

@@ -8,8 +8,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from penjing.criteria.activations import Activity, over_places
+from penjing.criteria.activations import over_places
 from penjing.criteria.criterion import Record, UnitCriterion
+from penjing.criteria.seen import Seen
 from penjing.criteria.statistics import Statistics
 from penjing.errors import PenjingError
 from penjing.network import Axis
@@ -84,17 +85,17 @@ class Information(UnitCriterion):
         """
         every = statistics.activations_of(axis.name)
         targets = None if statistics.activations is None else statistics.activations.targets
-        return over_places([one.by_unit(self._figure(one, _labels(targets, one, axis))) for one in every])
+        return over_places([self._figure(one, _labels(targets, one, axis)) for one in every])
 
-    def _figure(self, one: Activity, labels: Tensor) -> Tensor:
+    def _figure(self, one: Seen, labels: Tensor) -> Tensor:
         fitting = len(labels) // (_EACH * len(labels.unique()))
-        return information(one.seen.samples, labels, bins=self.bins or max(2, min(_BINS, fitting)))
+        return information(one.samples, labels, bins=self.bins or max(2, min(_BINS, fitting)))
 
 
-def _labels(targets: Tensor | None, one: Activity, axis: Axis) -> Tensor:
-    samples = len(one.seen.samples)
+def _labels(targets: Tensor | None, one: Seen, axis: Axis) -> Tensor:
+    samples = len(one.samples)
     if targets is None:
-        because = "the batches of the calibration data bring no targets"
+        because = "the batches of the calibration data bring no targets, or such of several shapes"
     elif targets.is_floating_point() or targets.is_complex():
         because = f"the targets are {str(targets.dtype).removeprefix('torch.')} numbers, and no classes"
     elif targets.ndim != 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,111 +17,123 @@ MAPS = 512
 """Samples of a batch, at most, whose maps are ranked."""
 
 
-class Seen:
-    """Sums over batches.
+@dataclass(frozen=True)
+class Samples:
+    """Where the samples of a batch lie in a value.
 
     Attributes:
-        count: values of every index.
-        size: sum of their absolute values, float64 [indices].
-        largest: largest absolute value, float64 [indices].
-        zeros: how many are zero, float64 [indices].
-        samples: mean over the positions of each sample, float32 [samples, indices].
-        rows: from how many positions products were summed.
-        sums: of units (means over their indices), float64 [size].
-        products: of units, float64 [size, size].
-        maps: of how many samples maps were ranked.
-        ranks: sum of the ranks of maps, float64 [indices].
+        dim: the dimension.
+        labels: the sample that each index along it is of.
+        count: how many samples there are.
     """
 
-    def __init__(self, details: Collection[str]) -> None:
+    dim: int
+    labels: tuple[int, ...]
+    count: int
+
+
+class Seen:
+    """Sums over batches, of units; where a unit stands for several indices, over all of these.
+
+    Attributes:
+        size: sum of absolute values, float64 [units].
+        counts: of how many values, float64 [units].
+        largest: largest absolute value, float64 [units].
+        zeros: how many are zero, float64 [units].
+        samples: mean over the positions and indices of each sample, float32 [samples, units].
+        rows: from how many positions products were summed.
+        sums: of means over indices, float64 [units].
+        products: likewise, of every two, float64 [units, units].
+        maps: of how many samples maps were ranked.
+        ranks: sum of the ranks of maps, float64 [units].
+    """
+
+    def __init__(self, units: int, details: Collection[str] = ()) -> None:
         """Nothing is seen yet."""
         self._details = frozenset(details)
-        self.count = self.rows = self.maps = 0
-        nothing = torch.zeros(0, dtype=torch.float64)
-        self.size = self.largest = self.zeros = self.sums = self.products = self.ranks = nothing
-        self._samples: list[Tensor] = []
+        self.rows = self.maps = 0
+        self.size, self.counts, self.largest, self.zeros, self.sums, self.ranks = (
+            torch.zeros(units, dtype=torch.float64) for _ in range(6)
+        )
+        self.products = torch.zeros(units, units, dtype=torch.float64)
+        self._samples: list[Tensor] = [torch.zeros(0, units)]
 
     @property
     def samples(self) -> Tensor:
         """All of them, one behind the other."""
         return torch.cat(self._samples)
 
-    def note(
-        self, value: Tensor, dim: int, units: tuple[int, ...], size: int, samples: int, number: int
-    ) -> None:
+    def note(self, value: Tensor, dim: int, units: Sequence[int], samples: Samples | None) -> None:
         """Takes one batch in.
 
         Args:
-            value: an activation; the batch's samples lie along its first dimension of their number, or are
-                the outer part of its first.
+            value: an activation.
             dim: the dimension to look along.
-            units: the unit of every index.
-            size: number of units.
-            samples: how many the batch has.
-            number: of the batch.
+            units: the unit of every index; -1 for none.
+            samples: where they are; None where that is not known: every position then counts as one.
         """
-        value = value.detach().float()
-        maps = value.movedim(dim, 1) if value.ndim == 4 and dim and value.shape[0] == samples else None
-        rows = _rows(value, dim, samples)  # [samples, positions, indices]
-        every = rows.flatten(0, 1)
+        value = value.detach().float().cpu()
+        if not value.numel():
+            return
+        places = torch.tensor(units)
+        held = (places >= 0).nonzero().flatten()
+        places = places[held]
+        each = torch.bincount(places, minlength=len(self.size)).clamp_min(1)
+        every = value.movedim(dim, -1).flatten(0, -2)[:, held]  # [positions, indices]
         absolute = every.abs()
-        if not self.count:
-            self.size, self.largest, self.zeros, self.ranks = (
-                torch.zeros(every.shape[1], dtype=torch.float64) for _ in range(4)
-            )
-            self.sums = torch.zeros(size, dtype=torch.float64)
-            self.products = torch.zeros(size, size, dtype=torch.float64)
-        self.count += len(every)
-        self.size += absolute.sum(0, dtype=torch.float64)
-        self.largest = torch.maximum(self.largest, absolute.amax(0).double())
-        self.zeros += (every == 0).sum(0)
-        self._samples.append(rows.mean(1))
+        self.counts.index_add_(0, places, torch.full((len(held),), float(len(every)), dtype=torch.float64))
+        self.size.index_add_(0, places, absolute.sum(0, dtype=torch.float64))
+        self.zeros.index_add_(0, places, (every == 0).sum(0).double())
+        self.largest.scatter_reduce_(0, places, absolute.amax(0).double(), "amax")
+        self._samples.append(_by_sample(self._signal(every, places, each), value, dim, samples))
         if "correlations" in self._details:
-            some = every[:: -(-len(every) // ROWS)]
-            signal = _of_units(some.double(), units, size)
+            some = self._signal(every[:: -(-len(every) // ROWS)].double(), places, each)
             self.rows += len(some)
-            self.sums += signal.sum(0)
-            self.products += signal.mT @ signal
-        if "ranks" in self._details:
-            ranked = maps[:MAPS] if maps is not None else rows[:MAPS].movedim(2, 1)[..., None]
-            self.maps += len(ranked)
-            self.ranks += torch.linalg.matrix_rank(ranked).sum(0)
+            self.sums += some.sum(0)
+            self.products += some.mT @ some
+        if "ranks" in self._details and bool(self.largest.isfinite().all()):
+            self._rank(value, dim, held, places, each, samples)
+
+    def _signal(self, every: Tensor, places: Tensor, each: Tensor) -> Tensor:
+        """[positions, units]: the mean over the indices of every unit."""
+        total = torch.zeros(len(every), len(self.size), dtype=every.dtype)
+        return total.index_add_(1, places, every) / each
+
+    def _rank(
+        self, value: Tensor, dim: int, held: Tensor, places: Tensor, each: Tensor, samples: Samples | None
+    ) -> None:
+        """Of maps [height, width, ...] where there are any; else whether a unit is not zero in a sample."""
+        first = samples is not None and samples.dim == 0 and len(samples.labels) == samples.count
+        if value.ndim >= 4 and dim and first:
+            maps = value.movedim(dim, 1)[:MAPS, held].flatten(3)
+            ranks = torch.linalg.matrix_rank(maps).sum(0).double()
+            self.maps += len(maps)
+        else:
+            shown = _by_sample(
+                (value.movedim(dim, -1).flatten(0, -2)[:, held] != 0).float(), value, dim, samples
+            )
+            ranks = (shown[:MAPS] > 0).sum(0).double()
+            self.maps += min(MAPS, len(shown))
+        self.ranks += torch.zeros_like(self.ranks).index_add_(0, places, ranks) / each
 
     def share(self) -> None:
         """Adds what other processes have seen of their batches."""
         if processes.world() == 1:
             return
-        shapes = processes.from_each((tuple(self.size.shape), tuple(self.sums.shape)))
-        indices, size = max(shapes)
-        if not self.count:  # no batch of this process came by here
-            self.size, self.largest, self.zeros, self.ranks = (
-                torch.zeros(indices, dtype=torch.float64) for _ in range(4)
-            )
-            self.sums = torch.zeros(size, dtype=torch.float64)
-            self.products = torch.zeros(*size, *size, dtype=torch.float64)
-            self._samples = [torch.zeros(0, *indices)]
-        counts = torch.tensor([self.count, self.rows, self.maps], dtype=torch.float64)
-        processes.sum_([counts, self.size, self.zeros, self.sums, self.products, self.ranks])
-        self.count, self.rows, self.maps = (int(count) for count in counts)
+        counts = torch.tensor([self.rows, self.maps], dtype=torch.float64)
+        processes.sum_([counts, self.size, self.counts, self.zeros, self.sums, self.products, self.ranks])
+        self.rows, self.maps = (int(count) for count in counts)
         self.largest = torch.stack(processes.from_each(self.largest)).amax(0)
         self._samples = [processes.joined(self.samples, processes.from_each(len(self.samples)))]
 
 
-def _rows(value: Tensor, dim: int, samples: int) -> Tensor:
-    """The value as [samples, positions, indices]; where its samples are not seen, a position is one."""
-    value = value.movedim(dim, -1)
-    sizes = value.shape[:-1]
-    along = next((place for place, size in enumerate(sizes) if size == samples), None)
-    if along is not None:
-        return value.movedim(along, 0).reshape(samples, -1, value.shape[-1])
-    if sizes and samples and sizes[0] % samples == 0:
-        return value.reshape(samples, -1, value.shape[-1])
-    return value.reshape(-1, 1, value.shape[-1])
-
-
-def _of_units(rows: Tensor, units: tuple[int, ...], size: int) -> Tensor:
-    """[rows, size]: the mean over the indices of every unit."""
-    places = torch.tensor(units)
-    held = places >= 0
-    total = torch.zeros(len(rows), size, dtype=rows.dtype).index_add_(1, places[held], rows[:, held])
-    return total / torch.bincount(places[held], minlength=size).clamp_min(1)
+def _by_sample(rows: Tensor, value: Tensor, dim: int, samples: Samples | None) -> Tensor:
+    """[samples, columns]: means over the positions of each sample, of rows that are the value's positions."""
+    if samples is None:
+        return rows
+    sizes = [size for place, size in enumerate(value.shape) if place != dim % value.ndim]
+    along = samples.dim - (samples.dim > dim % value.ndim)
+    by_index = rows.unflatten(0, sizes).movedim(along, 0).reshape(sizes[along], -1, rows.shape[1]).mean(1)
+    labels = torch.tensor(samples.labels)
+    total = torch.zeros(samples.count, rows.shape[1], dtype=rows.dtype).index_add_(0, labels, by_index)
+    return total / torch.bincount(labels, minlength=samples.count).clamp_min(1)[:, None]

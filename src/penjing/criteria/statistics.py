@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from penjing import processes
-from penjing.criteria.activations import DETAILS, Activations, Activity, Detail, observe
+from penjing.criteria.activations import DETAILS, Activations, Detail, observe
 from penjing.criteria.curvature import Curvature
 from penjing.criteria.derivatives import Derivatives, Slope, check_finite, takes_loss
 from penjing.criteria.grams import Grams
+from penjing.criteria.seen import Seen
 from penjing.errors import PenjingError
 from penjing.network import Network
 from penjing.network.batch import Batch
@@ -68,7 +69,7 @@ class Statistics:
     squared_products: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     curvatures: Mapping[Curvature, Mapping[str, Tensor]] = field(default_factory=lambda: MappingProxyType({}))
 
-    def activations_of(self, axis: str) -> Sequence[Activity]:
+    def activations_of(self, axis: str) -> Sequence[Seen]:
         """At every place where the axis is looked at; they have been collected.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -65,18 +66,25 @@ def spread(
     workers = min(workers, len(items))
     if workers < 2 or not sys.platform.startswith("linux") or torch.cuda.is_initialized():
         return
+    if multiprocessing.current_process().daemon:  # of a pool: it may have no children
+        return
     copies: dict[Connection, BaseProcess] = {}
     try:
         for first in range(workers):
-            end, process = _copied(function, items, range(first, len(items), workers))
-            copies[end] = process
+            with contextlib.suppress(OSError):  # no more processes, or no memory for one
+                end, process = _copied(function, items, range(first, len(items), workers), [*copies])
+                copies[end] = process
         left = set(copies)
         while left and (ready := wait(list(left), timeout=patience_s)):
             for end in (one for one in ready if isinstance(one, Connection)):
                 try:
-                    yield end.recv()
-                except EOFError:
+                    result = end.recv()
+                except (
+                    Exception
+                ):  # it has ended, was killed in the middle of a result, or that cannot be read
                     left.discard(end)
+                else:
+                    yield result
     finally:
         for end, process in copies.items():
             process.kill()
@@ -85,22 +93,38 @@ def spread(
 
 
 def _copied(
-    function: Callable[[T], R], items: Sequence[T], own: Sequence[int]
+    function: Callable[[T], R], items: Sequence[T], own: Sequence[int], others: Sequence[Connection]
 ) -> tuple[Connection, BaseProcess]:
-    """A copy that does the items of these places, and where its results arrive."""
+    """A copy that does the items of these places, and where its results arrive; `others` are of others."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(function, items, own, there), daemon=True)
+    work = (function, items, own, there, [here, *others])
+    process = context.Process(target=_work, args=work, daemon=True)
     with warnings.catch_warnings():  # of threads, by Python and JAX: what comes of them is left to the caller
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
-        process.start()
-    there.close()
+        try:
+            process.start()
+        except OSError:
+            here.close()
+            raise
+        finally:
+            there.close()
     return here, process
 
 
-def _work(function: Callable[[Any], Any], items: Sequence[Any], own: Sequence[int], end: Connection) -> None:
-    """What a copy does. It ends with its items, or with whoever would have read the results."""
+def _work(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    own: Sequence[int],
+    end: Connection,
+    readers: Sequence[Connection],
+) -> None:
+    """What a copy does. It ends with its items, or where nobody reads the results any more."""
+    for (
+        reader
+    ) in readers:  # as long as a copy holds them, writing does not fail when the first process is gone
+        reader.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process is asked, and ends its copies
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
-from penjing.compress.masks.module import parameter_of, parameters
+from penjing.compress.masks.module import mask_on, parameter_of, parameters
 from penjing.errors import PenjingError
 
 _MULTIPLY = (
@@ -77,7 +80,8 @@ def weights(
                 tries=[f"`{one.name}`" for one in every if one.tensor.ndim > 1][:3],
             )
     found: dict[str, Weight] = {}
-    left: dict[str, str] = {}
+    left = computed(model)
+    every = [one for one in every if not any(one.name.startswith(f"{name}_") for name in left)]
     for same in aliases.values():
         first = same[0]
         if first.tensor.ndim < 2 or not first.tensor.is_floating_point():
@@ -95,6 +99,20 @@ def weights(
             if found[first.name] is not first:
                 found[first.name] = Weight(first.name, first.module, first.own, found[first.name].out)
     return found, left
+
+
+def computed(model: nn.Module) -> dict[str, str]:
+    """Weights that are computed from others, by parametrizations or by hooks, and why they are left."""
+    found = {}
+    for path, module in model.named_modules():
+        names = [] if not parametrize.is_parametrized(module) else list(module.parametrizations)
+        own = [name for name in names if mask_on(module, name) is None]
+        hooks = module._forward_pre_hooks.values()
+        own += [hook.name for hook in hooks if isinstance(hook, WeightNorm | SpectralNorm)]
+        for name in own:
+            full = f"{path}.{name}" if path else name
+            found[full] = "it is computed from other parameters; make it final first"
+    return found
 
 
 def _fits(name: str, pattern: str) -> bool:
