@@ -198,6 +198,7 @@ def test_axis_keeps_what_holds_without_a_gap() -> None:
 
 def test_plot_of_an_unknown_form_is_an_error(model: nn.Module, tmp_path: Path) -> None:
     found = pj.sensitivity(model, x(), evaluate=accuracy, fractions=(0.5,), only=["stem*"])
-    with pytest.raises(PenjingError) as caught:
-        found.plot(tmp_path / "a.xyz")
-    assert caught.value.code == "PJ602"
+    for write in (lambda: found.plot(tmp_path / "a.xyz"), lambda: found.save(tmp_path / "none" / "a.json")):
+        with pytest.raises(PenjingError) as caught:
+            write()
+        assert caught.value.code == "PJ602"

@@ -275,6 +275,8 @@ def test_criteria_are_compared_and_axes_tried(capsys: pytest.CaptureFixture[str]
     assert "-50%" in printed(capsys, "sensitivity", f"{folder}/good.py:task", "--fraction", "0.5")
     assert main(["compare-criteria", f"{folder}/good.py:bare", "--budget", "macs=0.5x"]) == 2
     assert "without a metric" in capsys.readouterr().err
+    assert main([*given, "-o", str(folder / "none" / "a.json")]) == 2  # before anything is pruned
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_weights_become_zeros_and_are_written(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

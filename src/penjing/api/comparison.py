@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from penjing.api.kept import written
 from penjing.api.prune import Result, prune
 from penjing.api.targets import checked_kind
 from penjing.criteria import CRITERIA, Criterion, get, takes_loss
@@ -77,10 +78,8 @@ class Comparison(BaseModel):
     skipped: dict[str, str]
 
     def save(self, path: Path | str) -> Path:
-        """Writes it as JSON; `Comparison.model_validate_json` reads it."""
-        path = Path(path)
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        return path
+        """Writes it as JSON; `Comparison.model_validate_json` reads it; PJ602 where it cannot be written."""
+        return written(self, path)
 
 
 def compare_criteria(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from penjing import criteria
+from penjing.api.kept import written
 from penjing.api.targets import checked_kind, criterion_named
 from penjing.criteria import Criterion
 from penjing.errors import PenjingError
@@ -85,10 +86,8 @@ class Sensitivity(BaseModel):
         return found
 
     def save(self, path: Path | str) -> Path:
-        """Writes it as JSON; `Sensitivity.model_validate_json` reads it."""
-        path = Path(path)
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        return path
+        """Writes it as JSON; `Sensitivity.model_validate_json` reads it; PJ602 where it cannot be written."""
+        return written(self, path)
 
     def plot(self, path: Path | str) -> Path:
         """Draws every curve into a file: `.png`, `.svg` or `.pdf`, by its name.

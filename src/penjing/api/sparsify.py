@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from penjing.api.ranking import compensated, ranked, ranker_named
 from penjing.api.targets import checked_choice, checked_kind
+from penjing.compress.copy import copy_of
 from penjing.compress.masks import (
     ERK,
     NM,
@@ -34,9 +35,7 @@ from penjing.compress.masks import (
 )
 from penjing.compress.masks import bake as make_final
 from penjing.criteria import WeightCriterion
-from penjing.devices.export import own_words
 from penjing.errors import PenjingError
-from penjing.network.copied import copied
 from penjing.network.refused import refused_source
 from penjing.network.solve import tensor_named
 from penjing.recover import Loss
@@ -86,9 +85,8 @@ def sparsify(
         sparsity: share of the weights that become zero; None for 0.9, or what the pattern says.
         pattern: which weights go together: "unstructured", "2:4" (or other numbers), "4x4" (or other
             sizes), "rows", "columns", "kernels", or a `Pattern`.
-        criterion: "magnitude", "taylor", "wanda", "random", or one of your own that scores weights; or
-            "sparsegpt",
-            where weights that stay make up for those that go.
+        criterion: "wanda", "random", a name of `penjing criteria` that scores weights, or one of your own; or
+            "sparsegpt", where weights that stay make up for those that go.
         scope: what competes: "global" (the default), "layer", "row" (the default of "wanda"), or "erk", where
             layers are as dense as their shapes say.
         rule: instead of `sparsity` and `scope`.
@@ -113,7 +111,7 @@ def sparsify(
     checked_choice("unsuited", unsuited, get_args(Unsuited))
     wanted, scorer = pattern_named(pattern), ranker_named(criterion)
     asked = _rule(wanted, sparsity, scope, rule, scorer)
-    made = _copy(model)
+    made = copy_of(model)
     before = masks_of(made)
     make_final(made)  # statistics are collected by the names of plain parameters
     found, left = weights(made, keep=keep or (), only=only)
@@ -173,19 +171,6 @@ def _rule(
             "PJ811", f"there is no scope `{scope}`", tries=[f'scope="{name}"' for name in names]
         )
     return Sparsity(share, scope)  # type: ignore[arg-type]
-
-
-def _copy(model: nn.Module) -> nn.Module:
-    try:
-        made: nn.Module = copied(model)
-    except Exception as error:  # of whatever the user's objects are
-        raise PenjingError(
-            "PJ804",
-            f"`{type(model).__name__}` cannot be copied",
-            because=own_words(error),
-            tries=["keep locks, files and the like outside of the model"],
-        ) from error
-    return made
 
 
 def _check(found: Mapping[str, Weight]) -> None:

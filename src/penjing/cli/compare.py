@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from penjing import api
+from penjing.api.kept import check_place
 from penjing.cli.inspect import Model
 from penjing.cli.output import Json, draw, print_record, table
 from penjing.cli.profile import Device
@@ -42,6 +43,7 @@ def compare_criteria(
     json: Json = False,
 ) -> None:
     """Prune a model by several criteria under one budget, and show what metric each comes to."""
+    check_place(output)
     task = api.load_task(model)
     with Console(stderr=True).status("pruning") as status:
         found = api.compare_criteria(
@@ -103,6 +105,8 @@ def sensitivity(
     json: Json = False,
 ) -> None:
     """Cut each axis alone, by several shares, and show what metric is left."""
+    check_place(output)
+    check_place(plot)
     task = api.load_task(model)
     with Console(stderr=True).status("cutting") as status:
         found = api.sensitivity(

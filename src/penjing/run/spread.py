@@ -79,9 +79,7 @@ def spread(
             for end in (one for one in ready if isinstance(one, Connection)):
                 try:
                     result = end.recv()
-                except (
-                    Exception
-                ):  # it has ended, was killed in the middle of a result, or that cannot be read
+                except Exception:  # it has ended, perhaps in the middle of a result
                     left.discard(end)
                 else:
                     yield result
@@ -121,9 +119,7 @@ def _work(
     readers: Sequence[Connection],
 ) -> None:
     """What a copy does. It ends with its items, or where nobody reads the results any more."""
-    for (
-        reader
-    ) in readers:  # as long as a copy holds them, writing does not fail when the first process is gone
+    for reader in readers:  # a copy that holds them never sees that nobody reads any more
         reader.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process is asked, and ends its copies
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

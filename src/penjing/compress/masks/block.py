@@ -71,9 +71,23 @@ class Block(Pattern):
         return [f'Block({self.shape}, at_end="dense"): what is left over stays whole']
 
 
+class _Along(Pattern):
+    """All weights at one index of a dimension."""
+
+    dim: int
+
+    def misfit(self, shape: Sequence[int]) -> str:
+        """Weights without that dimension."""
+        return _without(shape, self.dim)
+
+    def tile(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """One index of `dim`, all of the others."""
+        return _slice(shape, self.dim)
+
+
 @final
 @dataclass(frozen=True)
-class Rows(Pattern):
+class Rows(_Along):
     """All weights at one index of a dimension: the weights of one output.
 
     They become zero, and the shape stays; to take units out for good is what `pj.prune` is for.
@@ -89,18 +103,10 @@ class Rows(Pattern):
         """`rows`."""
         return "rows" if self.dim == 0 else f"rows along {self.dim}"
 
-    def misfit(self, shape: Sequence[int]) -> str:
-        """Weights without that dimension."""
-        return _without(shape, self.dim)
-
-    def tile(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """One index of `dim`, all of the others."""
-        return _slice(shape, self.dim)
-
 
 @final
 @dataclass(frozen=True)
-class Columns(Pattern):
+class Columns(_Along):
     """All weights that read one input.
 
     Attributes:
@@ -113,14 +119,6 @@ class Columns(Pattern):
     def name(self) -> str:
         """`columns`."""
         return "columns" if self.dim == 1 else f"columns along {self.dim}"
-
-    def misfit(self, shape: Sequence[int]) -> str:
-        """Weights without that dimension."""
-        return _without(shape, self.dim)
-
-    def tile(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """One index of `dim`, all of the others."""
-        return _slice(shape, self.dim)
 
 
 @final

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
+from penjing.compress.copy import copy_of
 from penjing.compress.sparse.calls import Calls, counted, followed
 from penjing.compress.sparse.choose import measured_layer
 from penjing.compress.sparse.files import export_sparse, replace_layers, save_sparse
@@ -23,7 +24,6 @@ from penjing.devices.pytorch import threads as set_threads
 from penjing.devices.timed import MOST_THREADS
 from penjing.errors import PenjingError
 from penjing.network.call import Call
-from penjing.network.copied import copied
 from penjing.network.refused import refused_source
 from penjing.network.source import where
 
@@ -174,16 +174,7 @@ def _for_inference(model: nn.Module) -> nn.Module:
     Raises:
         PenjingError: PJ804, it cannot be copied.
     """
-    try:
-        made: nn.Module = copied(model)
-    except Exception as error:  # of whatever the user's objects are
-        raise PenjingError(
-            "PJ804",
-            f"`{type(model).__name__}` cannot be copied",
-            because=own_words(error),
-            tries=["keep locks, files and the like outside of the model"],
-        ) from error
-    return made.eval().requires_grad_(False)
+    return copy_of(model).eval().requires_grad_(False)
 
 
 def _followed(model: nn.Module, call: Call, layers: Sequence[nn.Module]) -> Calls:
