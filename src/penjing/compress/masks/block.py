@@ -71,23 +71,9 @@ class Block(Pattern):
         return [f'Block({self.shape}, at_end="dense"): what is left over stays whole']
 
 
-class _Along(Pattern):
-    """All weights at one index of a dimension."""
-
-    dim: int
-
-    def misfit(self, shape: Sequence[int]) -> str:
-        """Weights without that dimension."""
-        return _without(shape, self.dim)
-
-    def tile(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """One index of `dim`, all of the others."""
-        return _slice(shape, self.dim)
-
-
 @final
 @dataclass(frozen=True)
-class Rows(_Along):
+class Rows(Pattern):
     """All weights at one index of a dimension: the weights of one output.
 
     They become zero, and the shape stays; to take units out for good is what `pj.prune` is for.
@@ -103,10 +89,18 @@ class Rows(_Along):
         """`rows`."""
         return "rows" if self.dim == 0 else f"rows along {self.dim}"
 
+    def misfit(self, shape: Sequence[int]) -> str:
+        """Weights without that dimension."""
+        return _without(shape, self.dim)
+
+    def tile(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """One index of `dim`, all of the others."""
+        return _slice(shape, self.dim)
+
 
 @final
 @dataclass(frozen=True)
-class Columns(_Along):
+class Columns(Pattern):
     """All weights that read one input.
 
     Attributes:
@@ -119,6 +113,14 @@ class Columns(_Along):
     def name(self) -> str:
         """`columns`."""
         return "columns" if self.dim == 1 else f"columns along {self.dim}"
+
+    def misfit(self, shape: Sequence[int]) -> str:
+        """Weights without that dimension."""
+        return _without(shape, self.dim)
+
+    def tile(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """One index of `dim`, all of the others."""
+        return _slice(shape, self.dim)
 
 
 @final
